@@ -1,0 +1,51 @@
+# `make demo` and `make test` are all a fresh machine needs: each makes the virtual environment and installs what it uses.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+# command -> Debian package that brings it
+DEMO_TOOLS := python3:python3 ip:iproute2 ping:iputils-ping
+TEST_TOOLS := $(DEMO_TOOLS) wg:wireguard-tools wireguard-go:wireguard-go iperf3:iperf3 nft:nftables
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-all lint bench clean demo-tools test-tools
+
+help: ## show this help
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: demo-tools $(STAMP) ## two hosts in namespaces talk through an encrypted tunnel
+	@$(BIN)/tunnel demo
+
+test: test-tools $(STAMP) ## the fast tests, under five minutes
+	$(BIN)/pytest
+
+test-all: test-tools $(STAMP) ## every test, the slow ones too
+	$(BIN)/pytest -m ''
+
+lint: $(STAMP) ## ruff, mypy strict, the import contract
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+bench: test-tools $(STAMP) ## throughput and CPU-seconds per GB, next to Debian's wireguard-go
+	$(BIN)/python -m tests.bench
+
+clean: ## remove everything that make made
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+demo-tools:
+	@./scripts/install-tools $(DEMO_TOOLS)
+
+test-tools:
+	@./scripts/install-tools $(TEST_TOOLS)
+
+$(STAMP): pyproject.toml
+	@./scripts/install-tools --venv "$(PYTHON)"
+	@echo "installing tunnel into $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@

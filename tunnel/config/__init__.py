@@ -1,0 +1,1 @@
+"""One configuration model, several text forms: wg-quick files and the UAPI."""

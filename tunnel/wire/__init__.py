@@ -1,0 +1,1 @@
+"""Bytes <-> values: layouts only, no policy."""

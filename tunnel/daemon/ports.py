@@ -23,7 +23,7 @@ class PacketDevice(Protocol):
         """Read up to one packet into each buffer, in order, without blocking; return their lengths.
 
         Shorter than `buffers` means that there is no more for now. A packet longer than its buffer is cut by the
-        kernel: buffers must hold the device's MTU. Raise `TunDeviceError` when the device is gone, never for a lone packet.
+        kernel: buffers must hold the device's MTU. Raise `TunDeviceError` when the device is gone, never for a packet.
         """
         ...
 

@@ -1,0 +1,1 @@
+"""The WireGuard state machine: no socket, no clock, no randomness of its own."""

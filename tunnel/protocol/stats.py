@@ -1,0 +1,70 @@
+"""Why something was refused, as values: one enum member and one counter each.
+
+Garbage from the network is normal. Nothing is refused without being counted here, `tunnel status` shows the counters in
+words, and people debug with them.
+"""
+
+from collections.abc import Mapping
+from enum import Enum
+
+
+class DropReason(Enum):
+    """The value is the name in ``status --json``; `words` is what a person reads."""
+
+    words: str
+
+    def __new__(cls, value: str, words: str) -> "DropReason":
+        member = object.__new__(cls)
+        member._value_ = value
+        member.words = words
+        return member
+
+    # outer datagrams that came in
+    MALFORMED_DATAGRAM = "malformed_datagram", "not a WireGuard message: wrong type or length"
+    WRONG_MAC1 = "wrong_mac1", "handshake not meant for our public key (MAC1 wrong)"
+    WRONG_MAC2 = "wrong_mac2", "handshake without a right cookie while under load"
+    RATE_LIMITED = "rate_limited", "too many handshakes from one source while under load"
+    HANDSHAKE_QUEUE_FULL = "handshake_queue_full", "too many handshakes waiting"
+    HANDSHAKE_NOT_AUTHENTIC = "handshake_not_authentic", "handshake message that did not authenticate"
+    UNKNOWN_PEER = "unknown_peer", "handshake from a public key that is not a peer"
+    REPLAYED_HANDSHAKE = "replayed_handshake", "initiation with an old timestamp"
+    HANDSHAKE_FLOOD = "handshake_flood", "initiations too fast from one peer"
+    NO_SUCH_INDEX = "no_such_index", "message for a session that we do not have"
+    UNEXPECTED_RESPONSE = "unexpected_response", "response to no initiation of ours"
+    UNEXPECTED_COOKIE = "unexpected_cookie", "cookie reply that is not for us, or did not authenticate"
+    EXPIRED_KEYPAIR = "expired_keypair", "data under a keypair that is too old"
+    TAG_FAILED = "tag_failed", "data that did not authenticate"
+    REPLAYED = "replayed", "data received twice or too late"
+    MALFORMED_PACKET = "malformed_packet", "inner packet that is not whole IPv4 or IPv6"
+    SOURCE_NOT_ALLOWED = "source_not_allowed", "inner source address that is not in the peer's allowed IPs"
+    NO_IDENTITY = "no_identity", "datagram while we have no private key, or are down"
+
+    # inner packets that were to go out
+    NO_ROUTE = "no_route", "packet to an address that is in no peer's allowed IPs"
+    NO_ENDPOINT = "no_endpoint", "packet to a peer whose endpoint is not known"
+    STAGED_OVERFLOW = "staged_overflow", "packet that waited for a handshake, pushed out by newer ones"
+    HANDSHAKE_GAVE_UP = "handshake_gave_up", "packet that waited for a handshake that was never answered"
+    TOO_BIG = "too_big", "packet too big for one datagram"
+
+    # at the edges
+    UNREACHABLE = "unreachable", "datagram that the network refused to take (no route, too big, refused)"
+    TUN_REFUSED = "tun_refused", "packet that the kernel refused to take from us"
+
+
+class Drops:
+    """How often each reason occurred."""
+
+    __slots__ = ("_counts",)
+
+    def __init__(self) -> None:
+        self._counts = dict.fromkeys(DropReason, 0)
+
+    def count(self, reason: DropReason, times: int = 1) -> None:
+        self._counts[reason] += times
+
+    def __getitem__(self, reason: DropReason) -> int:
+        return self._counts[reason]
+
+    def nonzero(self) -> Mapping[str, int]:
+        """Name -> count of what occurred at all, in the order of the enum."""
+        return {reason.value: count for reason, count in self._counts.items() if count}

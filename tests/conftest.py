@@ -1,0 +1,26 @@
+"""What holds for every test: those marked `root` need it, and leave nothing behind whatever ends the run."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tunnel.testing.namespaces import reap, unwinding
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if os.geteuid() == 0 and os.path.exists("/dev/net/tun"):
+        return
+    why = pytest.mark.skip(reason="needs root, /dev/net/tun and network namespaces")
+    for item in items:
+        if item.get_closest_marker("root"):
+            item.add_marker(why)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_is_left_behind() -> Iterator[None]:
+    """A terminated run removes its namespaces; what a killed one left is removed by the next."""
+    if os.geteuid() == 0:
+        reap()
+    with unwinding():
+        yield

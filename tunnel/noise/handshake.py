@@ -171,7 +171,7 @@ class Responder:
 
 
 class IncomingHandshake:
-    """An initiation to us. Until `consume_timestamp`, anyone who knows our public key can have made it for `initiator`."""
+    """An initiation to us. Until `consume_timestamp`, anyone who knows our public key can have made it in that name."""
 
     __slots__ = ("_ephemeral", "_is_authentic", "_protocol", "_state", "initiator")
 

@@ -18,10 +18,9 @@ from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.ciphers.algorithms import ChaCha20
 
+from tunnel.wire.messages import MAC_SIZE, Buffer
+
 HASH_SIZE = 32
-MAC_SIZE = 16
-TAG_SIZE = 16
-XNONCE_SIZE = 24
 
 _BLOCK_SIZE = 64
 _INNER_PAD = bytes(byte ^ 0x36 for byte in range(256))
@@ -34,7 +33,7 @@ def hash_(data: bytes) -> bytes:
     return blake2s(data).digest()
 
 
-def mac(key: bytes, data: bytes) -> bytes:
+def mac(key: bytes, data: Buffer) -> bytes:
     """Keyed BLAKE2s with a key of at most 32 bytes: 16 bytes."""
     return blake2s(data, key=key, digest_size=MAC_SIZE).digest()
 

@@ -27,8 +27,11 @@ COOKIE_LIFETIME = 120.0
 _LABEL_MAC1 = b"mac1----"
 _LABEL_COOKIE = b"cookie--"
 _MACS_SIZE = 2 * MAC_SIZE
-_SENDER = slice(4, 8)
-"""Where initiations and responses alike have their sender's index."""
+
+
+def pack_source(endpoint: Endpoint) -> bytes:
+    """What a cookie is bound to: the address (4 or 16 bytes) and the port (2, big endian)."""
+    return endpoint.packed + endpoint.port.to_bytes(2, "big")
 
 
 def mac1_key(public_key: PublicKey) -> bytes:
@@ -58,24 +61,22 @@ class CookieChecker:
         signed, mac1 = datagram[:-_MACS_SIZE], datagram[-_MACS_SIZE:-MAC_SIZE]
         return compare_digest(mac(self._mac1_key, signed), mac1)
 
-    def check_mac2(self, datagram: Buffer, endpoint: Endpoint, now: float) -> bool:
-        """Whether the sender has received a cookie at `endpoint` that is still good."""
+    def check_mac2(self, datagram: Buffer, source: bytes, now: float) -> bool:
+        """Whether the sender has received a cookie at `source` (see `pack_source`) that is still good."""
         signed, mac2 = datagram[:-MAC_SIZE], datagram[-MAC_SIZE:]
-        return compare_digest(mac(self._cookie(endpoint, now), signed), mac2)
+        return compare_digest(mac(self._cookie(source, now), signed), mac2)
 
-    def create_reply(self, datagram: Buffer, endpoint: Endpoint, now: float) -> CookieReply:
-        """The answer to `datagram`, whose MAC1 is right: a cookie for `endpoint`, where it came from."""
-        sender = int.from_bytes(datagram[_SENDER], "little")
-        mac1 = bytes(datagram[-_MACS_SIZE:-MAC_SIZE])
+    def create_reply(self, datagram: Buffer, receiver: int, source: bytes, now: float) -> CookieReply:
+        """The answer to `datagram`, whose sender index is `receiver` and whose MAC1 is right."""
         nonce = self._rng(COOKIE_NONCE_SIZE)
-        return CookieReply(sender, nonce, xseal(self._cookie_key, nonce, self._cookie(endpoint, now), mac1))
+        mac1 = bytes(datagram[-_MACS_SIZE:-MAC_SIZE])
+        return CookieReply(receiver, nonce, xseal(self._cookie_key, nonce, self._cookie(source, now), mac1))
 
-    def _cookie(self, endpoint: Endpoint, now: float) -> bytes:
-        """A MAC of the address (4 or 16 bytes) and the port (2, big endian)."""
+    def _cookie(self, source: bytes, now: float) -> bytes:
         if not self._secret or now >= self._secret_expires:
             self._secret = self._rng(KEY_SIZE)
             self._secret_expires = now + COOKIE_LIFETIME
-        return mac(self._secret, endpoint.packed + endpoint.port.to_bytes(2, "big"))
+        return mac(self._secret, source)
 
 
 class CookieGenerator:

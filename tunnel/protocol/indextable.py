@@ -39,7 +39,7 @@ class IndexTable(Generic[Value]):
         """Free `index`. Harmless when repeated."""
         self._values.pop(index, None)
 
-    def get(self, index: int) -> Value | None:
+    def lookup(self, index: int) -> Value | None:
         """What `index` stands for; None if it is not in use."""
         return self._values.get(index)
 

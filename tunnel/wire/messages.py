@@ -80,6 +80,11 @@ def message_type(datagram: Buffer) -> int:
     return int.from_bytes(datagram[:4], "little") if len(datagram) >= 4 else 0
 
 
+def sender_index(handshake: Buffer) -> int:
+    """The sender index of an initiation or a response, which both have in the same place."""
+    return int.from_bytes(handshake[4:8], "little")
+
+
 def parse_initiation(datagram: Buffer) -> Initiation | None:
     if len(datagram) != INITIATION_SIZE or message_type(datagram) != MessageType.HANDSHAKE_INITIATION:
         return None

@@ -1,0 +1,368 @@
+"""The device: all peers behind one identity, as a state machine without I/O.
+
+Feed it packets and datagrams in batches, and the time; take what it made. Handshake messages wait in a bounded queue, a
+few are consumed whenever `expire` is called, and data never waits for them.
+
+    send(packets)      ─ allowed IPs ─▶ Peer.send ──▶ take_datagrams()
+    receive(datagrams) ─ index table ─▶ Peer.receive ▶ take_packets(), take_datagrams(), take_events()
+    deadline ─▶ expire(now): timers that are due, handshakes that wait
+
+Whoever calls must take the datagrams and packets before the buffers that were passed in are used again.
+"""
+
+import heapq
+from collections import deque
+from collections.abc import Callable, Sequence
+from itertools import count
+from math import inf
+
+from tunnel.config.patch import DevicePatch, PeerPatch
+from tunnel.config.snapshot import DeviceSnapshot
+from tunnel.endpoint import Endpoint
+from tunnel.keys import PrivateKey, PublicKey, Rng
+from tunnel.noise.handshake import Responder
+from tunnel.protocol.constants import HANDSHAKE_BUDGET, MAX_QUEUED_HANDSHAKES
+from tunnel.protocol.cookie import CookieChecker, pack_source
+from tunnel.protocol.events import Event, UnderLoad
+from tunnel.protocol.host import Host
+from tunnel.protocol.keypair import Keypair
+from tunnel.protocol.load import LoadMeter
+from tunnel.protocol.peer import Peer, PendingHandshake
+from tunnel.protocol.ratelimiter import RateLimiter
+from tunnel.protocol.stats import DropReason
+from tunnel.protocol.transport import MAX_PACKET
+from tunnel.wire import ip
+from tunnel.wire.messages import (
+    INITIATION_SIZE,
+    RESPONSE_SIZE,
+    TRANSPORT_HEADER_SIZE,
+    TRANSPORT_OVERHEAD,
+    Initiation,
+    MessageType,
+    Response,
+    message_type,
+    pack_cookie_reply,
+    parse_cookie_reply,
+    parse_initiation,
+    parse_response,
+    sender_index,
+)
+
+
+class Device:
+    """`rng(n)` gives n random bytes; `stamp()` a 12-byte TAI64N later than any before it, across restarts too."""
+
+    def __init__(self, rng: Rng, stamp: Callable[[], bytes]) -> None:
+        self.listen_port = 0
+        self.fwmark = 0
+        self._host = Host(rng, stamp)
+        self._peers: dict[PublicKey, Peer] = {}
+        self._responder: Responder | None = None
+        self._cookie_checker: CookieChecker | None = None
+        self._handshakes: deque[tuple[bytes, Endpoint]] = deque()
+        self._load = LoadMeter()
+        self._was_under_load = False
+        self._rate_limiter = RateLimiter()
+        self._schedule: list[tuple[float, int, Peer]] = []
+        self._tickets = count()
+
+    # ── configuration ────────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def mtu(self) -> int:
+        """Of the inner interface, in bytes: padding never makes a packet longer than this."""
+        return self._host.mtu
+
+    @mtu.setter
+    def mtu(self, mtu: int) -> None:
+        self._host.mtu = mtu
+
+    def apply(self, patch: DevicePatch, now: float) -> None:
+        """Change what `patch` says. Never fails: whoever made the patch has checked it."""
+        if patch.private_key is not None:
+            self._set_identity(patch.private_key)
+        if patch.listen_port is not None:
+            self.listen_port = patch.listen_port
+        if patch.fwmark is not None:
+            self.fwmark = patch.fwmark
+        if patch.replace_peers:
+            for public_key in list(self._peers):
+                self._remove_peer(public_key)
+        for peer_patch in patch.peers:
+            self._apply_peer(peer_patch, now)
+
+    def up(self, now: float) -> None:
+        """The interface is up and the socket open: sessions may begin."""
+        if self._host.is_up:
+            return
+        self._host.is_up = True
+        for peer in self._peers.values():
+            peer.up(now)
+            self._reschedule(peer)
+
+    def down(self, now: float) -> None:
+        """No more sessions; the configuration stays."""
+        self._host.is_up = False
+        self._handshakes.clear()
+        for peer in self._peers.values():
+            peer.down()
+            self._reschedule(peer)
+
+    def snapshot(self, unix_offset: float) -> DeviceSnapshot:
+        """The state as values. `unix_offset` is Unix time minus the `now` of all other calls, in seconds."""
+        return DeviceSnapshot(
+            private_key=self._host.identity,
+            listen_port=self.listen_port,
+            fwmark=self.fwmark,
+            peers=tuple(peer.snapshot(unix_offset) for peer in self._peers.values()),
+            drops=self._host.drops.nonzero(),
+        )
+
+    def count_drop(self, reason: DropReason, times: int = 1) -> None:
+        """For what the edges refuse, so that all drops are counted in one place."""
+        self._host.drops.count(reason, times)
+
+    # ── the data path ────────────────────────────────────────────────────────────────────────────────────────────
+
+    def send(self, slots: Sequence[memoryview], lengths: Sequence[int], now: float) -> None:
+        """Packets from the interface: ``slots[i][16:16 + lengths[i]]`` (see `tunnel.protocol.transport`)."""
+        lookup = self._host.allowed_ips.lookup
+        batches: dict[Peer, tuple[list[memoryview], list[int]]] = {}
+        for slot, length in zip(slots, lengths, strict=False):
+            destination = ip.destination(slot[TRANSPORT_HEADER_SIZE : TRANSPORT_HEADER_SIZE + length])
+            if not destination:
+                self._host.drops.count(DropReason.MALFORMED_PACKET)
+                continue
+            peer = lookup(destination)
+            if peer is None:
+                self._host.drops.count(DropReason.NO_ROUTE)
+                continue
+            if length > MAX_PACKET:
+                self._host.drops.count(DropReason.TOO_BIG)
+                continue
+            batch = batches.get(peer)
+            if batch is None:
+                batch = batches[peer] = ([], [])
+            batch[0].append(slot)
+            batch[1].append(length)
+        for peer, (peer_slots, peer_lengths) in batches.items():
+            peer.send(peer_slots, peer_lengths, now)
+            self._reschedule(peer)
+
+    def receive(self, datagrams: Sequence[memoryview], endpoints: Sequence[Endpoint], now: float) -> None:
+        """Datagrams from the network, opened in place; runs for one keypair are handled as one."""
+        if self._host.identity is None or not self._host.is_up:
+            self._host.drops.count(DropReason.NO_IDENTITY, len(datagrams))
+            return
+        run: tuple[list[memoryview], list[Endpoint]] = ([], [])
+        run_index = -1
+        for datagram, endpoint in zip(datagrams, endpoints, strict=True):
+            if len(datagram) < TRANSPORT_OVERHEAD or message_type(datagram) != MessageType.TRANSPORT_DATA:
+                self._receive_handshake(datagram, endpoint, now)
+                continue
+            index = int.from_bytes(datagram[4:8], "little")
+            if index != run_index:
+                self._receive_data(run_index, run, now)
+                run, run_index = ([], []), index
+            run[0].append(datagram)
+            run[1].append(endpoint)
+        self._receive_data(run_index, run, now)
+
+    def take_datagrams(self) -> list[tuple[memoryview, Endpoint]]:
+        """What to send now, in order."""
+        taken, self._host.datagrams = self._host.datagrams, []
+        return taken
+
+    def take_packets(self) -> list[memoryview]:
+        """What to write into the interface now, in order."""
+        taken, self._host.packets = self._host.packets, []
+        return taken
+
+    def take_events(self) -> list[Event]:
+        taken, self._host.events = self._host.events, []
+        return taken
+
+    # ── time ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def deadline(self) -> float:
+        """When to call `expire` next; in the past if handshakes wait, infinite if nothing is to come."""
+        if self._handshakes:
+            return -inf
+        deadline = self._schedule[0][0] if self._schedule else inf
+        return min(deadline, self._load.until) if self._was_under_load else deadline
+
+    def expire(self, now: float) -> None:
+        """Handle the timers that are due and a few of the handshake messages that wait."""
+        while self._schedule and self._schedule[0][0] <= now:
+            deadline, _, peer = heapq.heappop(self._schedule)
+            if peer.scheduled != deadline:
+                continue
+            peer.scheduled = inf
+            peer.expire(now)
+            self._reschedule(peer)
+        for _ in range(min(HANDSHAKE_BUDGET, len(self._handshakes))):
+            self._consume_handshake(*self._handshakes.popleft(), now)
+        self._note_load(now)
+
+    def _reschedule(self, peer: Peer) -> None:
+        """Keep `peer` in the schedule at, or before, its deadline; a later one is found out when it comes up."""
+        deadline = peer.timers.deadline
+        if deadline < peer.scheduled:
+            peer.scheduled = deadline
+            heapq.heappush(self._schedule, (deadline, next(self._tickets), peer))
+
+    # ── datagrams ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _receive_data(self, index: int, run: tuple[list[memoryview], list[Endpoint]], now: float) -> None:
+        datagrams, endpoints = run
+        if not datagrams:
+            return
+        keypair = self._host.indices.lookup(index)
+        if not isinstance(keypair, Keypair):
+            self._host.drops.count(DropReason.NO_SUCH_INDEX, len(datagrams))
+            return
+        keypair.peer.receive(keypair, datagrams, endpoints, now)
+        self._reschedule(keypair.peer)
+
+    def _receive_handshake(self, datagram: memoryview, endpoint: Endpoint, now: float) -> None:
+        """Refuse cheaply what need not wait for a turn: nothing is kept for a sender who does not know our key."""
+        kind, size = message_type(datagram), len(datagram)
+        if kind == MessageType.COOKIE_REPLY:
+            self._consume_cookie_reply(datagram, now)
+            return
+        if (kind, size) not in (
+            (MessageType.HANDSHAKE_INITIATION, INITIATION_SIZE),
+            (MessageType.HANDSHAKE_RESPONSE, RESPONSE_SIZE),
+        ):
+            self._host.drops.count(DropReason.MALFORMED_DATAGRAM)
+            return
+        assert self._cookie_checker is not None
+        message = bytes(datagram)
+        if not self._cookie_checker.check_mac1(message):
+            self._host.drops.count(DropReason.WRONG_MAC1)
+            return
+        self._load.arrived(len(self._handshakes), now)
+        self._note_load(now)
+        if self._was_under_load and not self._has_proved_its_address(message, endpoint, now):
+            return
+        if len(self._handshakes) >= MAX_QUEUED_HANDSHAKES:
+            self._host.drops.count(DropReason.HANDSHAKE_QUEUE_FULL)
+            return
+        self._handshakes.append((message, endpoint))
+
+    def _has_proved_its_address(self, message: bytes, endpoint: Endpoint, now: float) -> bool:
+        """Under load: MAC2 must hold a cookie of ours; who has none gets one, and only then a token bucket."""
+        assert self._cookie_checker is not None
+        source = pack_source(endpoint)
+        if not self._cookie_checker.check_mac2(message, source, now):
+            self._host.drops.count(DropReason.WRONG_MAC2)
+            reply = self._cookie_checker.create_reply(message, sender_index(message), source, now)
+            self._host.datagrams.append((memoryview(pack_cookie_reply(reply)), endpoint))
+            return False
+        if not self._rate_limiter.allow(endpoint.packed, now):
+            self._host.drops.count(DropReason.RATE_LIMITED)
+            return False
+        return True
+
+    def _note_load(self, now: float) -> None:
+        is_under_load = self._load.is_under_load(now)
+        if is_under_load != self._was_under_load:
+            self._was_under_load = is_under_load
+            self._host.events.append(UnderLoad(is_under_load))
+
+    def _consume_handshake(self, datagram: bytes, endpoint: Endpoint, now: float) -> None:
+        initiation = parse_initiation(datagram)
+        if initiation is not None:
+            self._consume_initiation(initiation, endpoint, now)
+            return
+        response = parse_response(datagram)
+        assert response is not None
+        self._consume_response(response, endpoint, now)
+
+    def _consume_initiation(self, message: Initiation, endpoint: Endpoint, now: float) -> None:
+        assert self._responder is not None
+        incoming = self._responder.consume_initiation(message.ephemeral, message.static)
+        if incoming is None:
+            self._host.drops.count(DropReason.HANDSHAKE_NOT_AUTHENTIC)
+            return
+        peer = self._peers.get(incoming.initiator)
+        if peer is None:
+            self._host.drops.count(DropReason.UNKNOWN_PEER)
+            return
+        peer.consume_initiation(incoming, message, endpoint, now)
+        self._reschedule(peer)
+
+    def _consume_response(self, message: Response, endpoint: Endpoint, now: float) -> None:
+        pending = self._host.indices.lookup(message.receiver)
+        if not isinstance(pending, PendingHandshake):
+            self._host.drops.count(DropReason.UNEXPECTED_RESPONSE)
+            return
+        pending.peer.consume_response(pending, message, endpoint, now)
+        self._reschedule(pending.peer)
+
+    def _consume_cookie_reply(self, datagram: memoryview, now: float) -> None:
+        message = parse_cookie_reply(datagram)
+        if message is None:
+            self._host.drops.count(DropReason.MALFORMED_DATAGRAM)
+            return
+        owner = self._host.indices.lookup(message.receiver)
+        if owner is None:
+            self._host.drops.count(DropReason.UNEXPECTED_COOKIE)
+            return
+        owner.peer.consume_cookie_reply(message, now)
+
+    # ── peers ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _set_identity(self, private_key: PrivateKey) -> None:
+        """All sessions end with the key they were made under; a peer with our own key is not a peer."""
+        identity = None if private_key.is_zero else private_key
+        if identity == self._host.identity:
+            return
+        self._host.identity = identity
+        self._handshakes.clear()
+        self._responder = Responder(identity) if identity else None
+        self._cookie_checker = CookieChecker(identity.public_key, self._host.rng) if identity else None
+        if identity:
+            self._remove_peer(identity.public_key)
+        for peer in self._peers.values():
+            peer.identity_changed()
+
+    def _apply_peer(self, patch: PeerPatch, now: float) -> None:
+        if self._host.identity is not None and patch.public_key == self._host.identity.public_key:
+            return
+        if patch.remove:
+            self._remove_peer(patch.public_key)
+            return
+        peer = self._peers.get(patch.public_key)
+        if peer is None:
+            if patch.update_only:
+                return
+            peer = self._peers[patch.public_key] = Peer(patch.public_key, self._host)
+        self._change_peer(peer, patch, now)
+        self._reschedule(peer)
+
+    def _change_peer(self, peer: Peer, patch: PeerPatch, now: float) -> None:
+        if patch.preshared_key is not None:
+            peer.preshared_key = patch.preshared_key
+        if patch.endpoint is not None:
+            peer.endpoint = patch.endpoint
+        if patch.replace_allowed_ips:
+            self._host.allowed_ips.remove_peer(peer)
+        for change in patch.allowed_ips:
+            if change.remove:
+                self._host.allowed_ips.remove(change.network, peer)
+            else:
+                self._host.allowed_ips.insert(change.network, peer)
+        if patch.persistent_keepalive is not None:
+            peer.set_persistent_keepalive(patch.persistent_keepalive, now)
+        if self._host.is_up:
+            peer.send_staged(now)
+
+    def _remove_peer(self, public_key: PublicKey) -> None:
+        peer = self._peers.pop(public_key, None)
+        if peer is None:
+            return
+        peer.down()
+        peer.scheduled = inf
+        self._host.allowed_ips.remove_peer(peer)

@@ -1,0 +1,56 @@
+"""Our own side, which all peers of a device share: identity, tables, randomness, and what waits to leave.
+
+A peer takes what it needs from here and puts what it makes here; it never sees the device or another peer.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from tunnel.endpoint import Endpoint
+from tunnel.keys import PrivateKey, Rng
+from tunnel.protocol.allowedips import AllowedIPs
+from tunnel.protocol.constants import REKEY_TIMEOUT_JITTER
+from tunnel.protocol.events import Event
+from tunnel.protocol.indextable import IndexTable
+from tunnel.protocol.stats import Drops
+
+if TYPE_CHECKING:
+    from tunnel.protocol.keypair import Keypair
+    from tunnel.protocol.peer import Peer, PendingHandshake
+
+DEFAULT_MTU = 1420
+
+
+class Host:
+    """`stamp()` returns a 12-byte TAI64N later than any before it; `mtu` is the inner one, in bytes."""
+
+    __slots__ = (
+        "allowed_ips",
+        "datagrams",
+        "drops",
+        "events",
+        "identity",
+        "indices",
+        "is_up",
+        "mtu",
+        "packets",
+        "rng",
+        "stamp",
+    )
+
+    def __init__(self, rng: Rng, stamp: Callable[[], bytes]) -> None:
+        self.rng = rng
+        self.stamp = stamp
+        self.mtu = DEFAULT_MTU
+        self.is_up = False
+        self.identity: PrivateKey | None = None
+        self.indices: IndexTable[PendingHandshake | Keypair] = IndexTable(rng)
+        self.allowed_ips: AllowedIPs[Peer] = AllowedIPs()
+        self.drops = Drops()
+        self.datagrams: list[tuple[memoryview, Endpoint]] = []
+        self.packets: list[memoryview] = []
+        self.events: list[Event] = []
+
+    def jitter(self) -> float:
+        """From nothing to a third of a second, so that two peers do not go on colliding."""
+        return int.from_bytes(self.rng(2), "big") / 0xFFFF * REKEY_TIMEOUT_JITTER

@@ -1,0 +1,106 @@
+"""Keypairs and how they rotate (WireGuard paper, sections 5.4.5 and 6.1; the kernel's ``noise.c``).
+
+A handshake yields one keypair. Its initiator may send at once, so there it becomes *current*. Its responder does not
+know whether the response arrived: there it is *next* until the first data under it arrives. What was current stays
+*previous*, so that datagrams on their way still open.
+
+    initiator:  current -> previous, new -> current     (an unconfirmed next -> previous: the other began too)
+    responder:  new -> next                             first data under next:  current -> previous, next -> current
+"""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+
+from tunnel.noise.handshake import TransportKeys
+from tunnel.protocol.constants import REJECT_AFTER_MESSAGES, REJECT_AFTER_TIME
+from tunnel.protocol.replay import ReplayWindow
+
+if TYPE_CHECKING:
+    from tunnel.protocol.peer import Peer
+
+
+class Keypair:
+    """Two transport keys, the two receiver indices, a counter to send with and a window to receive with.
+
+    The keys live only inside the AEAD contexts, whose memory OpenSSL cleanses when the keypair is forgotten.
+    """
+
+    __slots__ = (
+        "created",
+        "is_initiator",
+        "local_index",
+        "opener",
+        "peer",
+        "remote_index",
+        "replay",
+        "sealer",
+        "send_counter",
+    )
+
+    def __init__(
+        self,
+        peer: "Peer",
+        keys: TransportKeys,
+        *,
+        local_index: int,
+        remote_index: int,
+        is_initiator: bool,
+        now: float,
+    ) -> None:
+        self.peer = peer
+        self.local_index = local_index
+        self.remote_index = remote_index
+        self.is_initiator = is_initiator
+        self.created = now
+        self.sealer = ChaCha20Poly1305(keys.send)
+        self.opener = ChaCha20Poly1305(keys.receive)
+        self.send_counter = 0
+        self.replay = ReplayWindow()
+
+    def can_send(self, count: int, now: float) -> bool:
+        """Whether it is young enough, and has counters left, to seal `count` more packets."""
+        return self.can_receive(now) and self.send_counter + count <= REJECT_AFTER_MESSAGES
+
+    def can_receive(self, now: float) -> bool:
+        return now - self.created < REJECT_AFTER_TIME
+
+    def __repr__(self) -> str:
+        return f"Keypair(local_index={self.local_index:#x}, remote_index={self.remote_index:#x}, keys redacted)"
+
+
+class Keypairs:
+    """The up to three keypairs of one peer. Every method returns the keypairs it let go of: their indices are free."""
+
+    __slots__ = ("current", "next", "previous")
+
+    def __init__(self) -> None:
+        self.previous: Keypair | None = None
+        self.current: Keypair | None = None
+        self.next: Keypair | None = None
+
+    def __iter__(self) -> Iterator[Keypair]:
+        return (keypair for keypair in (self.previous, self.current, self.next) if keypair is not None)
+
+    def add(self, keypair: Keypair) -> list[Keypair]:
+        """A handshake made `keypair`."""
+        if not keypair.is_initiator:
+            return self._shift(previous=None, current=self.current, next_=keypair)
+        return self._shift(previous=self.next or self.current, current=keypair, next_=None)
+
+    def confirm(self, keypair: Keypair) -> list[Keypair] | None:
+        """Data came under `keypair`: if it was next it is now current. None if it was not next."""
+        if keypair is not self.next:
+            return None
+        return self._shift(previous=self.current, current=keypair, next_=None)
+
+    def forget(self) -> list[Keypair]:
+        """Let go of all of them."""
+        return self._shift(None, None, None)
+
+    def _shift(self, previous: Keypair | None, current: Keypair | None, next_: Keypair | None) -> list[Keypair]:
+        before = list(self)
+        self.previous, self.current, self.next = previous, current, next_
+        kept = set(map(id, self))
+        return [keypair for keypair in before if id(keypair) not in kept]

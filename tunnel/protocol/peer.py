@@ -1,0 +1,429 @@
+"""One peer: its handshakes, its keypairs, its timers, and what waits for them (WireGuard paper, sections 5 and 6).
+
+The peer takes batches of packets to seal and of datagrams to open, and is told when its deadline has come. What it
+makes goes into the `Host`'s lists; what it refuses is counted there. Both sides may begin a handshake at once: the one
+we began stays pending while we answer the other's, so both complete and neither has to wait for a retransmission.
+
+    packets  ─ send ──▶ seal under current ──▶ host.datagrams        no keypair: stage, initiate
+    datagrams ─ receive ▶ open, replay, source ▶ host.packets        first under next: confirm, flush what is staged
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import replace
+from math import inf
+
+from tunnel.config.snapshot import PeerSnapshot
+from tunnel.endpoint import Endpoint
+from tunnel.keys import NO_PRESHARED_KEY, PrivateKey, PublicKey
+from tunnel.noise.handshake import (
+    IncomingHandshake,
+    Initiator,
+    TransportKeys,
+    compute_static_shared,
+)
+from tunnel.protocol.constants import (
+    INITIATIONS_PER_SECOND,
+    KEEPALIVE_TIMEOUT,
+    MAX_HANDSHAKE_ATTEMPTS,
+    MAX_STAGED_PACKETS,
+    REJECT_AFTER_TIME,
+    REKEY_AFTER_MESSAGES,
+    REKEY_AFTER_TIME,
+    REKEY_TIMEOUT,
+)
+from tunnel.protocol.cookie import CookieGenerator
+from tunnel.protocol.events import HandshakeCompleted, HandshakeGaveUp, HandshakeUnanswered, PeerRoamed, SessionExpired
+from tunnel.protocol.host import Host
+from tunnel.protocol.keypair import Keypair, Keypairs
+from tunnel.protocol.stats import DropReason
+from tunnel.protocol.timers import Timer, Timers
+from tunnel.protocol.transport import SLOT_OVERHEAD, open_in_place, seal
+from tunnel.wire import ip
+from tunnel.wire.messages import (
+    INITIATION_SIZE,
+    RESPONSE_SIZE,
+    TRANSPORT_HEADER,
+    TRANSPORT_HEADER_SIZE,
+    CookieReply,
+    Initiation,
+    Response,
+    pack_initiation,
+    pack_response,
+)
+
+
+class PendingHandshake:
+    """An initiation that we sent and whose response may still come."""
+
+    __slots__ = ("initiator", "local_index", "peer")
+
+    def __init__(self, peer: "Peer", initiator: Initiator) -> None:
+        self.peer = peer
+        self.initiator = initiator
+        self.local_index = 0
+
+
+class Peer:
+    """State and behaviour towards one public key. `scheduled` belongs to the device, which keeps our deadline there."""
+
+    def __init__(self, public_key: PublicKey, host: Host) -> None:
+        self.public_key = public_key
+        self.preshared_key = NO_PRESHARED_KEY
+        self.endpoint: Endpoint | None = None
+        self.timers = Timers(host.jitter)
+        self.scheduled = inf
+        self.rx_bytes = 0
+        self.tx_bytes = 0
+        self.last_handshake: float | None = None
+        self.keypairs = Keypairs()
+        self._host = host
+        self._cookie = CookieGenerator(public_key)
+        self._static_shared: bytes | None = None
+        self._pending: PendingHandshake | None = None
+        self._staged: deque[tuple[memoryview, int]] = deque()
+        self._latest_timestamp = b""
+        self._last_initiation_consumed = -inf
+        self._last_handshake_sent = -inf
+        self._attempts = 0
+        self._unanswered = 0
+        self._has_asked_for_last_minute_handshake = False
+
+    # ── the data path ────────────────────────────────────────────────────────────────────────────────────────────
+
+    def send(self, slots: Sequence[memoryview], lengths: Sequence[int], now: float) -> None:
+        """Seal and send the packets in `slots` (see `tunnel.protocol.transport`), or stage copies of them."""
+        if self.endpoint is None:
+            self._host.drops.count(DropReason.NO_ENDPOINT, len(lengths))
+            return
+        keypair = self.keypairs.current
+        if keypair is None or not keypair.can_send(len(lengths), now):
+            self._stage(slots, lengths)
+            self.initiate(now)
+            return
+        self._transmit(keypair, slots, lengths, now)
+        if any(lengths):
+            self.timers.data_sent(now)
+        if keypair.send_counter > REKEY_AFTER_MESSAGES or (
+            keypair.is_initiator and now - keypair.created >= REKEY_AFTER_TIME
+        ):
+            self.initiate(now)
+
+    def send_keepalive(self, now: float) -> None:
+        """An empty packet, unless staged packets do as well."""
+        if self.endpoint is None:
+            return
+        if not self._staged:
+            self.send([memoryview(bytearray(SLOT_OVERHEAD))], [0], now)
+        else:
+            self.send_staged(now)
+
+    def send_staged(self, now: float) -> None:
+        """Send what waits, or go on waiting and see that there is a handshake."""
+        if not self._staged:
+            return
+        staged = list(self._staged)
+        self._staged.clear()
+        self.send([slot for slot, _ in staged], [length for _, length in staged], now)
+
+    def receive(
+        self, keypair: Keypair, datagrams: Sequence[memoryview], endpoints: Sequence[Endpoint], now: float
+    ) -> None:
+        """Open message 4 datagrams that all came for `keypair`, and hand on what is new, whole and allowed."""
+        if not keypair.can_receive(now):
+            self._host.drops.count(DropReason.EXPIRED_KEYPAIR, len(datagrams))
+            return
+        packets = []
+        latest: Endpoint | None = None
+        for datagram, endpoint in zip(datagrams, endpoints, strict=True):
+            packet = self._open(keypair, datagram)
+            if packet is not None:
+                packets.append(packet)
+                self.rx_bytes += len(datagram)
+                latest = endpoint
+        if latest is None:
+            return
+        self._authenticated(latest, now)
+        self._confirm(keypair, now)
+        self._ask_for_last_minute_handshake(keypair, now)
+        if self._hand_on(packets):
+            self.timers.data_received(now)
+
+    def _transmit(self, keypair: Keypair, slots: Sequence[memoryview], lengths: Sequence[int], now: float) -> None:
+        endpoint = self.endpoint
+        assert endpoint is not None
+        datagrams = seal(keypair, slots, lengths, self._host.mtu)
+        self._host.datagrams.extend([(datagram, endpoint) for datagram in datagrams])
+        self.tx_bytes += sum(map(len, datagrams))
+        self.timers.any_authenticated_packet_sent()
+        self.timers.any_authenticated_packet_traversed(now)
+
+    def _stage(self, slots: Sequence[memoryview], lengths: Sequence[int]) -> None:
+        """Copy the packets, since the slots are used again; the oldest make room for the newest."""
+        for slot, length in zip(slots, lengths, strict=False):
+            if len(self._staged) >= MAX_STAGED_PACKETS:
+                self._staged.popleft()
+                self._host.drops.count(DropReason.STAGED_OVERFLOW)
+            copy = memoryview(bytearray(length + SLOT_OVERHEAD))
+            end = TRANSPORT_HEADER_SIZE + length
+            copy[TRANSPORT_HEADER_SIZE:end] = slot[TRANSPORT_HEADER_SIZE:end]
+            self._staged.append((copy, length))
+
+    def _open(self, keypair: Keypair, datagram: memoryview) -> memoryview | None:
+        """The packet with its padding; None, and counted, if it is a replay or not authentic."""
+        counter = TRANSPORT_HEADER.unpack_from(datagram)[2]
+        if not keypair.replay.check(counter):
+            self._host.drops.count(DropReason.REPLAYED)
+            return None
+        packet = open_in_place(keypair, counter, datagram)
+        if packet is None:
+            self._host.drops.count(DropReason.TAG_FAILED)
+            return None
+        keypair.replay.accept(counter)
+        return packet
+
+    def _hand_on(self, packets: Sequence[memoryview]) -> bool:
+        """Give the packets whose source we allow to the host; return whether any was more than a keepalive."""
+        has_data = False
+        for packet in packets:
+            if not packet:
+                continue
+            has_data = True
+            length = ip.total_length(packet)
+            if length is None:
+                self._host.drops.count(DropReason.MALFORMED_PACKET)
+            elif self._host.allowed_ips.lookup(ip.source(packet)) is not self:
+                self._host.drops.count(DropReason.SOURCE_NOT_ALLOWED)
+            else:
+                self._host.packets.append(packet[:length])
+        return has_data
+
+    # ── handshakes ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    def initiate(self, now: float, *, is_retry: bool = False) -> None:
+        """Send message 1, unless one of ours went out within the rekey timeout."""
+        host = self._host
+        if host.identity is None or not host.is_up or self.endpoint is None:
+            return
+        if not is_retry:
+            self._attempts = 0
+        if now - self._last_handshake_sent < REKEY_TIMEOUT:
+            self.timers.handshake_postponed(now)
+            return
+        shared = self._shared_with_us()
+        if shared is None:
+            return
+        self._last_handshake_sent = now
+        initiator = Initiator(
+            host.identity,
+            self.public_key,
+            self.preshared_key,
+            PrivateKey.generate(host.rng),
+            static_shared=shared,
+        )
+        self._forget_pending()
+        self._pending = PendingHandshake(self, initiator)
+        self._pending.local_index = host.indices.insert(self._pending)
+        ephemeral, static, timestamp = initiator.create_initiation(host.stamp())
+        self._send_handshake(pack_initiation(Initiation(self._pending.local_index, ephemeral, static, timestamp)), now)
+        self.timers.handshake_initiated(now)
+
+    def consume_initiation(
+        self, incoming: IncomingHandshake, message: Initiation, endpoint: Endpoint, now: float
+    ) -> None:
+        """Message 1 came in our peer's name: if it is from them and new, send message 2."""
+        drops = self._host.drops
+        shared = self._shared_with_us()
+        timestamp = incoming.consume_timestamp(shared, message.timestamp) if shared is not None else None
+        if timestamp is None:
+            drops.count(DropReason.HANDSHAKE_NOT_AUTHENTIC)
+        elif timestamp <= self._latest_timestamp:
+            drops.count(DropReason.REPLAYED_HANDSHAKE)
+        elif now - self._last_initiation_consumed < 1 / INITIATIONS_PER_SECOND:
+            drops.count(DropReason.HANDSHAKE_FLOOD)
+        else:
+            self._latest_timestamp = timestamp
+            self._last_initiation_consumed = now
+            self.rx_bytes += INITIATION_SIZE
+            self._authenticated(endpoint, now)
+            self._respond(incoming, message.sender, now)
+
+    def consume_response(self, pending: PendingHandshake, message: Response, endpoint: Endpoint, now: float) -> None:
+        """Message 2 came for `pending`: a new session, which we confirm at once."""
+        keys = pending.initiator.consume_response(message.ephemeral, message.nothing)
+        if keys is None:
+            self._host.drops.count(DropReason.HANDSHAKE_NOT_AUTHENTIC)
+            return
+        self._pending = None
+        self.rx_bytes += RESPONSE_SIZE
+        keypair = self._derive(keys, remote_index=message.sender, is_initiator=True, now=now)
+        keypair.local_index = pending.local_index
+        self._host.indices.replace(pending.local_index, keypair)
+        self._authenticated(endpoint, now)
+        self._complete(keypair, now)
+        self.send_keepalive(now)
+
+    def consume_cookie_reply(self, message: CookieReply, now: float) -> None:
+        """Message 3 came for our pending handshake or a keypair: the next handshake message carries the cookie."""
+        if not self._cookie.consume_reply(message, now):
+            self._host.drops.count(DropReason.UNEXPECTED_COOKIE)
+
+    def _shared_with_us(self) -> bytes | None:
+        """X25519 of the two static keys, computed once; None for a low-order public key, which nobody can hold."""
+        if self._static_shared is None and self._host.identity is not None:
+            self._static_shared = compute_static_shared(self._host.identity, self.public_key)
+        return self._static_shared
+
+    def _respond(self, incoming: IncomingHandshake, remote_index: int, now: float) -> None:
+        host = self._host
+        ephemeral, nothing, keys = incoming.create_response(PrivateKey.generate(host.rng), self.preshared_key)
+        keypair = self._derive(keys, remote_index=remote_index, is_initiator=False, now=now)
+        keypair.local_index = host.indices.insert(keypair)
+        self._last_handshake_sent = now
+        self._send_handshake(pack_response(Response(keypair.local_index, remote_index, ephemeral, nothing)), now)
+
+    def _derive(self, keys: TransportKeys, *, remote_index: int, is_initiator: bool, now: float) -> Keypair:
+        keypair = Keypair(self, keys, local_index=0, remote_index=remote_index, is_initiator=is_initiator, now=now)
+        self._forget(self.keypairs.add(keypair))
+        self.timers.session_derived(now)
+        return keypair
+
+    def _confirm(self, keypair: Keypair, now: float) -> None:
+        """Data came under `keypair`; if it is the first under next, the session is ours to use."""
+        forgotten = self.keypairs.confirm(keypair)
+        if forgotten is not None:
+            self._forget(forgotten)
+            self._complete(keypair, now)
+            self.send_staged(now)
+
+    def _complete(self, keypair: Keypair, now: float) -> None:
+        assert self.endpoint is not None
+        self._attempts = 0
+        self._unanswered = 0
+        self._has_asked_for_last_minute_handshake = False
+        self.last_handshake = now
+        self.timers.handshake_completed()
+        self._host.events.append(HandshakeCompleted(self.public_key, self.endpoint, keypair.is_initiator))
+
+    def _ask_for_last_minute_handshake(self, keypair: Keypair, now: float) -> None:
+        """We only receive, under a keypair that we began and that is about to be rejected: renew it in time."""
+        age = now - keypair.created
+        if (
+            keypair is self.keypairs.current
+            and keypair.is_initiator
+            and not self._has_asked_for_last_minute_handshake
+            and age >= REJECT_AFTER_TIME - KEEPALIVE_TIMEOUT - REKEY_TIMEOUT
+        ):
+            self._has_asked_for_last_minute_handshake = True
+            self.initiate(now)
+
+    def _send_handshake(self, message: bytes, now: float) -> None:
+        assert self.endpoint is not None
+        datagram = self._cookie.add_macs(message, now)
+        self._host.datagrams.append((memoryview(datagram), self.endpoint))
+        self.tx_bytes += len(datagram)
+        self.timers.any_authenticated_packet_sent()
+        self.timers.any_authenticated_packet_traversed(now)
+
+    def _authenticated(self, endpoint: Endpoint, now: float) -> None:
+        """Something authentic came from `endpoint`: that is where the peer is now."""
+        self.timers.any_authenticated_packet_received()
+        self.timers.any_authenticated_packet_traversed(now)
+        before = self.endpoint
+        if before == endpoint:
+            return
+        self.endpoint = endpoint
+        if before is None or (before.host, before.port) != (endpoint.host, endpoint.port):
+            self._host.events.append(PeerRoamed(self.public_key, before, endpoint))
+
+    # ── time ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def expire(self, now: float) -> None:
+        """Handle the timers that are due."""
+        for timer in self.timers.take_due(now):
+            match timer:
+                case Timer.ZERO_KEYS:
+                    self.forget_keys()
+                    self._host.events.append(SessionExpired(self.public_key))
+                case Timer.RETRANSMIT:
+                    self._retransmit(now)
+                case Timer.NEW_HANDSHAKE:
+                    self._forget_source()
+                    self.initiate(now)
+                case Timer.SEND_KEEPALIVE:
+                    self.send_keepalive(now)
+                    self.timers.keepalive_due(now)
+                case Timer.PERSISTENT_KEEPALIVE:
+                    self.send_keepalive(now)
+
+    def up(self, now: float) -> None:
+        self.send_staged(now)
+        if self.timers.persistent_keepalive:
+            self.send_keepalive(now)
+
+    def down(self) -> None:
+        """Back to the configuration alone: no session, no timer, nothing staged."""
+        self._drop_staged()
+        self.timers.stop()
+        self.forget_keys()
+        self._last_handshake_sent = -inf
+
+    def forget_keys(self) -> None:
+        """No keypair and no pending handshake is left in any table."""
+        self._forget_pending()
+        self._forget(self.keypairs.forget())
+
+    def identity_changed(self) -> None:
+        self._static_shared = None
+        self.forget_keys()
+        self._last_handshake_sent = -inf
+
+    def set_persistent_keepalive(self, seconds: int, now: float) -> None:
+        was_off = not self.timers.persistent_keepalive
+        self.timers.persistent_keepalive_changed(seconds)
+        if seconds and was_off and self._host.is_up:
+            self.send_keepalive(now)
+
+    def snapshot(self, unix_offset: float) -> PeerSnapshot:
+        return PeerSnapshot(
+            public_key=self.public_key,
+            preshared_key=self.preshared_key,
+            endpoint=self.endpoint,
+            allowed_ips=tuple(self._host.allowed_ips.networks_of(self)),
+            persistent_keepalive=self.timers.persistent_keepalive,
+            last_handshake=0.0 if self.last_handshake is None else self.last_handshake + unix_offset,
+            rx_bytes=self.rx_bytes,
+            tx_bytes=self.tx_bytes,
+        )
+
+    def _retransmit(self, now: float) -> None:
+        self._attempts += 1
+        self._unanswered += 1
+        if self._attempts > MAX_HANDSHAKE_ATTEMPTS:
+            staged = self._drop_staged()
+            self.timers.handshake_gave_up(now)
+            self._host.events.append(HandshakeGaveUp(self.public_key, staged))
+            return
+        self._forget_source()
+        self._host.events.append(HandshakeUnanswered(self.public_key, self._unanswered))
+        self.initiate(now, is_retry=True)
+
+    def _forget_source(self) -> None:
+        """We hear nothing: perhaps our own address is gone; let the kernel choose again."""
+        if self.endpoint is not None and self.endpoint.source is not None:
+            self.endpoint = replace(self.endpoint, source=None)
+
+    def _drop_staged(self) -> int:
+        staged = len(self._staged)
+        self._staged.clear()
+        self._host.drops.count(DropReason.HANDSHAKE_GAVE_UP, staged)
+        return staged
+
+    def _forget_pending(self) -> None:
+        if self._pending is not None:
+            self._host.indices.remove(self._pending.local_index)
+            self._pending = None
+
+    def _forget(self, keypairs: Sequence[Keypair]) -> None:
+        for keypair in keypairs:
+            self._host.indices.remove(keypair.local_index)

@@ -1,0 +1,216 @@
+"""Many devices on a network that loses, delays, doubles and re-orders, on a clock that a test moves.
+
+The sans-IO core makes this exact: no socket, no task, no sleep. Two hours of rekeying take milliseconds, and a run
+with the same seed is the same run.
+
+    network = Network(seed=1, loss=0.3)
+    left, right = network.host(), network.host()
+    left.connect(right)
+    left.send_to(right, b"hello")
+    network.run(10)
+    assert right.received == [b"hello"]
+"""
+
+import heapq
+import random
+from collections.abc import Callable
+from ipaddress import IPv4Address, ip_network
+from itertools import count
+from math import inf
+
+from tunnel.config.patch import AllowedIPChange, DevicePatch, PeerPatch
+from tunnel.endpoint import Endpoint
+from tunnel.keys import NO_PRESHARED_KEY, PresharedKey, PrivateKey
+from tunnel.protocol.device import Device
+from tunnel.protocol.events import Event
+from tunnel.protocol.transport import SLOT_OVERHEAD
+from tunnel.testing.clock import FakeClock
+from tunnel.wire.messages import TRANSPORT_HEADER_SIZE
+from tunnel.wire.tai64n import next_stamp
+
+_IPV4_HEADER_SIZE = 20
+_NO_STAMP = bytes(12)
+
+
+def ipv4_packet(source: IPv4Address, destination: IPv4Address, payload: bytes) -> bytes:
+    """A whole IPv4 packet of protocol 253 (RFC 3692, for experiments); its checksum is left zero."""
+    length = _IPV4_HEADER_SIZE + len(payload)
+    return b"\x45\x00%b\x00\x00\x00\x00\x40\xfd\x00\x00%b%b%b" % (
+        length.to_bytes(2, "big"),
+        source.packed,
+        destination.packed,
+        payload,
+    )
+
+
+class SimulatedHost:
+    """A device with an outer endpoint and one inner address; keeps what it received and what happened to it."""
+
+    def __init__(self, network: "Network", number: int, private_key: PrivateKey) -> None:
+        self.network = network
+        self.private_key = private_key
+        self.public_key = private_key.public_key
+        self.endpoint = Endpoint(f"192.0.2.{number}", 51820)
+        self.address = IPv4Address("10.0.0.0") + number
+        self.received: list[bytes] = []
+        """Payloads in the order they came out of the tunnel."""
+        self.events: list[Event] = []
+        self.last_stamp = _NO_STAMP
+        """What is on disk: `restart` keeps it, a test may take it away."""
+        self.device = self._start()
+
+    def connect(
+        self,
+        other: "SimulatedHost",
+        *,
+        psk: PresharedKey = NO_PRESHARED_KEY,
+        keepalive: int = 0,
+        other_knows_endpoint: bool = True,
+    ) -> None:
+        """Make the two peers of each other; `keepalive` seconds on this side."""
+        self.add_peer(other, psk=psk, keepalive=keepalive)
+        other.add_peer(self, psk=psk, knows_endpoint=other_knows_endpoint)
+
+    def add_peer(
+        self,
+        other: "SimulatedHost",
+        *,
+        psk: PresharedKey = NO_PRESHARED_KEY,
+        keepalive: int = 0,
+        knows_endpoint: bool = True,
+    ) -> None:
+        patch = PeerPatch(
+            other.public_key,
+            preshared_key=psk,
+            endpoint=other.endpoint if knows_endpoint else None,
+            persistent_keepalive=keepalive,
+            allowed_ips=(AllowedIPChange(ip_network(other.address)),),
+        )
+        self.device.apply(DevicePatch(peers=(patch,)), self.network.clock.now())
+        self.network.flush(self)
+
+    def send_to(self, other: "SimulatedHost", *payloads: bytes) -> None:
+        """Let packets come out of this host's kernel, towards the other's inner address, as one batch."""
+        self.send_packets(*(ipv4_packet(self.address, other.address, payload) for payload in payloads))
+
+    def send_packets(self, *packets: bytes) -> None:
+        """The same for whole packets of any content."""
+        slots = []
+        for packet in packets:
+            slot = memoryview(bytearray(len(packet) + SLOT_OVERHEAD))
+            slot[TRANSPORT_HEADER_SIZE : TRANSPORT_HEADER_SIZE + len(packet)] = packet
+            slots.append(slot)
+        self.device.send(slots, [len(packet) for packet in packets], self.network.clock.now())
+        self.network.flush(self)
+
+    def restart(self) -> None:
+        """Lose everything but the private key and the stamp on disk; peers are to be added again."""
+        self.device = self._start()
+
+    def drops(self) -> dict[str, int]:
+        """Name of the reason -> count, of what occurred."""
+        return dict(self.device.snapshot(0).drops)
+
+    def events_of(self, kind: type[Event]) -> list[Event]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+    def _start(self) -> Device:
+        device = Device(self.network.random.randbytes, self._stamp)
+        now = self.network.clock.now()
+        device.apply(DevicePatch(private_key=self.private_key), now)
+        device.up(now)
+        return device
+
+    def _stamp(self) -> bytes:
+        self.last_stamp = next_stamp(self.last_stamp, self.network.clock.unix_ns())
+        return self.last_stamp
+
+
+class Network:
+    """Carries datagrams between hosts. `loss` and `duplication` are probabilities, `delay` a range in seconds.
+
+    A wide `delay` range re-orders. `filter` may be set to see every datagram and drop those it returns False for;
+    `log` holds every datagram that was sent: (time, from, to, bytes).
+    """
+
+    def __init__(
+        self,
+        seed: int = 0,
+        *,
+        loss: float = 0.0,
+        duplication: float = 0.0,
+        delay: tuple[float, float] = (0.01, 0.01),
+    ) -> None:
+        self.random = random.Random(seed)  # noqa: S311 - a simulation, and it must repeat itself
+        self.clock = FakeClock()
+        self.loss = loss
+        self.duplication = duplication
+        self.delay = delay
+        self.filter: Callable[[Endpoint, Endpoint, bytes], bool] = lambda source, destination, datagram: True
+        self.log: list[tuple[float, Endpoint, Endpoint, bytes]] = []
+        self.hosts: list[SimulatedHost] = []
+        self._in_flight: list[tuple[float, int, Endpoint, Endpoint, bytes]] = []
+        self._tickets = count()
+
+    def host(self) -> SimulatedHost:
+        """A new host with a key, an outer and an inner address of its own."""
+        key = PrivateKey.generate(self.random.randbytes)
+        host = SimulatedHost(self, len(self.hosts) + 1, key)
+        self.hosts.append(host)
+        return host
+
+    def run(self, seconds: float) -> None:
+        """Let that much time pass, with everything that happens in it."""
+        end = self.clock.now() + seconds
+        while (moment := self._next_moment()) <= end:
+            self.clock.advance(max(0.0, moment - self.clock.now()))
+            self._happen()
+        self.clock.advance(end - self.clock.now())
+
+    def run_until(self, condition: Callable[[], bool], seconds: float = 60.0) -> None:
+        """Let time pass until `condition` holds; fail after `seconds`."""
+        end = self.clock.now() + seconds
+        while not condition():
+            moment = self._next_moment()
+            assert moment <= end, f"still not so after {seconds} s"
+            self.clock.advance(max(0.0, moment - self.clock.now()))
+            self._happen()
+
+    def inject(self, source: Endpoint, destination: Endpoint, datagram: bytes) -> None:
+        """Let anybody send anything, past loss and filter."""
+        heapq.heappush(self._in_flight, (self.clock.now(), next(self._tickets), source, destination, datagram))
+
+    def flush(self, host: SimulatedHost) -> None:
+        """Carry off what the host's device made."""
+        for packet in host.device.take_packets():
+            host.received.append(bytes(packet[_IPV4_HEADER_SIZE:]))
+        host.events += host.device.take_events()
+        for datagram, destination in host.device.take_datagrams():
+            self._send(host.endpoint, destination, bytes(datagram))
+
+    def _send(self, source: Endpoint, destination: Endpoint, datagram: bytes) -> None:
+        self.log.append((self.clock.now(), source, destination, datagram))
+        if not self.filter(source, destination, datagram):
+            return
+        copies = 2 if self.random.random() < self.duplication else 1
+        for _ in range(copies):
+            if self.random.random() >= self.loss:
+                arrival = self.clock.now() + self.random.uniform(*self.delay)
+                heapq.heappush(self._in_flight, (arrival, next(self._tickets), source, destination, datagram))
+
+    def _next_moment(self) -> float:
+        arrival = self._in_flight[0][0] if self._in_flight else inf
+        return min(arrival, *(host.device.deadline for host in self.hosts), inf)
+
+    def _happen(self) -> None:
+        now = self.clock.now()
+        while self._in_flight and self._in_flight[0][0] <= now:
+            _, _, source, destination, datagram = heapq.heappop(self._in_flight)
+            for host in self.hosts:
+                if (host.endpoint.host, host.endpoint.port) == (destination.host, destination.port):
+                    host.device.receive([memoryview(bytearray(datagram))], [source], now)
+                    self.flush(host)
+        for host in self.hosts:
+            if host.device.deadline <= now:
+                host.device.expire(now)
+                self.flush(host)

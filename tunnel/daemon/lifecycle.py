@@ -1,0 +1,178 @@
+"""What ``up`` does around the interface, and how all of it goes away again.
+
+    check ─▶ PreUp ─▶ addresses ─▶ MTU, queue length, up ─▶ routes ─▶ PostUp ─▶ … ─▶ PreDown ─▶ interface ─▶ PostDown
+
+Addresses and routes belong to the interface, and the interface to its TUN descriptor: the kernel takes all of them
+away with it, even after ``kill -9``. What is left to undo is what hooks did, which is what PreDown and PostDown are
+for. When something fails half way up they run only if a hook ran before: otherwise there is nothing to clean up, and a
+PostDown that deletes what PostUp adds would only complain.
+
+The whole check is made before anything is changed: an address or a route that somebody else has is left alone.
+"""
+
+import errno
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Protocol
+
+from tunnel.config.model import InterfaceConfig, IPInterface, RouteTable, TunnelConfig
+from tunnel.config.patch import IPNetwork
+from tunnel.daemon.hooks import run_every_hook, run_hooks
+from tunnel.endpoint import Endpoint
+from tunnel.errors import NetlinkError
+
+DEFAULT_MTU = 1420
+"""An Ethernet's 1500 less `TUNNEL_OVERHEAD`."""
+
+TUNNEL_OVERHEAD = 80
+"""What a packet grows by on the way: IPv6 40 + UDP 8 + message 4's 32."""
+
+LEAST_MTU = 576
+LEAST_MTU_IPV6 = 1280
+"""Below it the kernel refuses to do IPv6 on an interface (RFC 8200 section 5)."""
+
+QUEUE_LENGTH = 1000
+"""Packets that wait in the kernel for us; a TUN's own 500 overflow in a burst."""
+
+
+class Links(Protocol):
+    """What we need of netlink; `tunnel.netlink.link.Netlink` is the real one. All raise `NetlinkError`."""
+
+    async def link_index(self, name: str) -> int | None:
+        """None if there is no such interface."""
+        ...
+
+    async def set_link(
+        self, index: int, *, mtu: int | None = None, txqueuelen: int | None = None, is_up: bool | None = None
+    ) -> None: ...
+
+    async def add_address(self, index: int, address: IPInterface) -> None: ...
+
+    async def address_holder(self, address: IPInterface) -> str | None:
+        """The name of an interface that has this very address."""
+        ...
+
+    async def add_route(self, index: int, network: IPNetwork, table: int | None) -> None: ...
+
+    async def route_holder(self, network: IPNetwork, table: int | None) -> str | None:
+        """The name of the interface of an identical route; None for `table` is the main table."""
+        ...
+
+    async def route_mtu(self, endpoint: Endpoint, fwmark: int) -> int | None:
+        """Of the route to the endpoint; None if there is no route."""
+        ...
+
+
+class Lifecycle:
+    """Of one interface that is called `name` and configured by `config`.
+
+    `remove` makes the interface go away (it closes the TUN descriptor); called once, between PreDown and PostDown.
+    """
+
+    def __init__(self, name: str, config: TunnelConfig, links: Links, remove: Callable[[], Awaitable[None]]) -> None:
+        self._name = name
+        self._config = config
+        self._links = links
+        self._remove = remove
+        self._owes_down_hooks = False
+
+    async def check(self) -> None:
+        """Raise `NetlinkError` if something we want is taken. Best before the interface is made."""
+        for address in self._config.interface.addresses:
+            holder = await self._links.address_holder(address)
+            if holder not in (None, self._name):
+                raise NetlinkError(f"{self._name}: address {address.ip} is taken by {holder}", errno.EEXIST)
+        for network in wanted_routes(self._config):
+            holder = await self._links.route_holder(network, self._table)
+            if holder not in (None, self._name):
+                raise NetlinkError(f"{self._name}: there is a route to {network} already, by {holder}", errno.EEXIST)
+
+    @asynccontextmanager
+    async def up(self, endpoints: Iterable[Endpoint]) -> AsyncIterator[int]:
+        """Bring the interface up on entry, away on exit; yields its MTU.
+
+        The interface exists already and its packets are being served, so that PostUp can use the tunnel and ``wg``.
+        `endpoints` are where the peers are as far as known, for the MTU. What fails raises `NetlinkError` or
+        `HookError`, after everything done so far was undone.
+        """
+        hooks = self._config.interface.hooks
+        async with AsyncExitStack() as undo:
+            undo.push_async_callback(self._run_down_hooks, "PostDown", hooks.post_down)
+            undo.push_async_callback(self._remove)
+            undo.push_async_callback(self._run_down_hooks, "PreDown", hooks.pre_down)
+            await self._run_up_hooks("PreUp", hooks.pre_up)
+            mtu = await self._bring_up(endpoints)
+            await self._run_up_hooks("PostUp", hooks.post_up)
+            self._owes_down_hooks = True
+            yield mtu
+
+    @property
+    def _table(self) -> int | None:
+        """The number of the routing table; None is the main one."""
+        table = self._config.interface.table
+        return table if isinstance(table, int) else None
+
+    async def _bring_up(self, endpoints: Iterable[Endpoint]) -> int:
+        interface = self._config.interface
+        index = await self._links.link_index(self._name)
+        if index is None:
+            raise NetlinkError(f"{self._name}: the interface is gone", errno.ENODEV)
+        for address in interface.addresses:
+            await self._links.add_address(index, address)
+        mtu = interface.mtu if interface.mtu is not None else await self._route_mtu(endpoints)
+        await self._links.set_link(index, mtu=mtu, txqueuelen=QUEUE_LENGTH, is_up=True)
+        for network in wanted_routes(self._config):
+            await self._links.add_route(index, network, self._table)
+        return mtu
+
+    async def _route_mtu(self, endpoints: Iterable[Endpoint]) -> int:
+        fwmark = self._config.interface.fwmark
+        found = [await self._links.route_mtu(endpoint, fwmark) for endpoint in endpoints]
+        return inner_mtu([mtu for mtu in found if mtu is not None], has_ipv6=_has_ipv6(self._config))
+
+    async def _run_up_hooks(self, phase: str, commands: Sequence[str]) -> None:
+        self._owes_down_hooks = self._owes_down_hooks or bool(commands)
+        await run_hooks(phase, commands, self._name)
+
+    async def _run_down_hooks(self, phase: str, commands: Sequence[str]) -> None:
+        if self._owes_down_hooks:
+            await run_every_hook(phase, commands, self._name)
+
+
+def inner_mtu(route_mtus: Sequence[int], *, has_ipv6: bool) -> int:
+    """The MTU of the interface when the routes to the peers have these, `DEFAULT_MTU` when none is known.
+
+    The smallest counts, since one interface serves all peers. Where it is too small for the inner protocol, the outer
+    datagrams are fragmented.
+    """
+    if not route_mtus:
+        return DEFAULT_MTU
+    return max(min(route_mtus) - TUNNEL_OVERHEAD, LEAST_MTU_IPV6 if has_ipv6 else LEAST_MTU)
+
+
+def wanted_routes(config: TunnelConfig) -> list[IPNetwork]:
+    """The routes to add, the longest prefix first: the allowed IPs of all peers, each once.
+
+    In the main table, those inside the network of one of the interface's own addresses are left out: the kernel
+    makes that route itself.
+    """
+    interface = config.interface
+    if interface.table is RouteTable.OFF:
+        return []
+    networks = dict.fromkeys(network for peer in config.peers for network in peer.allowed_ips)
+    wanted = [
+        network for network in networks if interface.table is not RouteTable.AUTO or not _is_own(network, interface)
+    ]
+    return sorted(wanted, key=lambda network: -network.prefixlen)
+
+
+def _is_own(network: IPNetwork, interface: InterfaceConfig) -> bool:
+    """Whether the interface's own connected routes cover it."""
+    own = (address.network for address in interface.addresses if address.version == network.version)
+    return any(network.prefixlen >= connected.prefixlen and network.network_address in connected for connected in own)
+
+
+def _has_ipv6(config: TunnelConfig) -> bool:
+    return any(address.version == 6 for address in config.interface.addresses) or any(
+        network.version == 6 for peer in config.peers for network in peer.allowed_ips
+    )

@@ -64,6 +64,10 @@ class DatagramSocket(Protocol):
         """
         ...
 
+    def fileno_towards(self, endpoint: Endpoint) -> int:
+        """The descriptor that `send` uses for it: what to wait on until it is writable."""
+        ...
+
     unsent: int
     """Datagrams that the network refused since the socket was opened."""
 

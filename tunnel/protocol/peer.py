@@ -36,7 +36,7 @@ from tunnel.protocol.cookie import CookieGenerator
 from tunnel.protocol.events import HandshakeCompleted, HandshakeGaveUp, HandshakeUnanswered, PeerRoamed, SessionExpired
 from tunnel.protocol.host import Host
 from tunnel.protocol.keypair import Keypair, Keypairs
-from tunnel.protocol.stats import DropReason
+from tunnel.protocol.stats import DropReason, Drops
 from tunnel.protocol.timers import Timer, Timers
 from tunnel.protocol.transport import SLOT_OVERHEAD, open_in_place, seal
 from tunnel.wire import ip
@@ -76,6 +76,7 @@ class Peer:
         self.rx_bytes = 0
         self.tx_bytes = 0
         self.last_handshake: float | None = None
+        self.drops = Drops()
         self.keypairs = Keypairs()
         self._host = host
         self._cookie = CookieGenerator(public_key)
@@ -94,7 +95,7 @@ class Peer:
     def send(self, slots: Sequence[memoryview], lengths: Sequence[int], now: float) -> None:
         """Seal and send the packets in `slots` (see `tunnel.protocol.transport`), or stage copies of them."""
         if self.endpoint is None:
-            self._host.drops.count(DropReason.NO_ENDPOINT, len(lengths))
+            self._drop(DropReason.NO_ENDPOINT, len(lengths))
             return
         keypair = self.keypairs.current
         if keypair is None or not keypair.can_send(len(lengths), now):
@@ -131,7 +132,7 @@ class Peer:
     ) -> None:
         """Open message 4 datagrams that all came for `keypair`, and hand on what is new, whole and allowed."""
         if not keypair.can_receive(now):
-            self._host.drops.count(DropReason.EXPIRED_KEYPAIR, len(datagrams))
+            self._drop(DropReason.EXPIRED_KEYPAIR, len(datagrams))
             return
         packets = []
         latest: Endpoint | None = None
@@ -163,7 +164,7 @@ class Peer:
         for slot, length in zip(slots, lengths, strict=False):
             if len(self._staged) >= MAX_STAGED_PACKETS:
                 self._staged.popleft()
-                self._host.drops.count(DropReason.STAGED_OVERFLOW)
+                self._drop(DropReason.STAGED_OVERFLOW)
             copy = memoryview(bytearray(length + SLOT_OVERHEAD))
             end = TRANSPORT_HEADER_SIZE + length
             copy[TRANSPORT_HEADER_SIZE:end] = slot[TRANSPORT_HEADER_SIZE:end]
@@ -173,11 +174,11 @@ class Peer:
         """The packet with its padding; None, and counted, if it is a replay or not authentic."""
         counter = TRANSPORT_HEADER.unpack_from(datagram)[2]
         if not keypair.replay.check(counter):
-            self._host.drops.count(DropReason.REPLAYED)
+            self._drop(DropReason.REPLAYED)
             return None
         packet = open_in_place(keypair, counter, datagram)
         if packet is None:
-            self._host.drops.count(DropReason.TAG_FAILED)
+            self._drop(DropReason.TAG_FAILED)
             return None
         keypair.replay.accept(counter)
         return packet
@@ -191,9 +192,9 @@ class Peer:
             has_data = True
             length = ip.total_length(packet)
             if length is None:
-                self._host.drops.count(DropReason.MALFORMED_PACKET)
+                self._drop(DropReason.MALFORMED_PACKET)
             elif self._host.allowed_ips.lookup(ip.source(packet)) is not self:
-                self._host.drops.count(DropReason.SOURCE_NOT_ALLOWED)
+                self._drop(DropReason.SOURCE_NOT_ALLOWED)
             else:
                 self._host.packets.append(packet[:length])
         return has_data
@@ -232,15 +233,14 @@ class Peer:
         self, incoming: IncomingHandshake, message: Initiation, endpoint: Endpoint, now: float
     ) -> None:
         """Message 1 came in our peer's name: if it is from them and new, send message 2."""
-        drops = self._host.drops
         shared = self._shared_with_us()
         timestamp = incoming.consume_timestamp(shared, message.timestamp) if shared is not None else None
         if timestamp is None:
-            drops.count(DropReason.HANDSHAKE_NOT_AUTHENTIC)
+            self._drop(DropReason.HANDSHAKE_NOT_AUTHENTIC)
         elif timestamp <= self._latest_timestamp:
-            drops.count(DropReason.REPLAYED_HANDSHAKE)
+            self._drop(DropReason.REPLAYED_HANDSHAKE)
         elif now - self._last_initiation_consumed < 1 / INITIATIONS_PER_SECOND:
-            drops.count(DropReason.HANDSHAKE_FLOOD)
+            self._drop(DropReason.HANDSHAKE_FLOOD)
         else:
             self._latest_timestamp = timestamp
             self._last_initiation_consumed = now
@@ -252,7 +252,7 @@ class Peer:
         """Message 2 came for `pending`: a new session, which we confirm at once."""
         keys = pending.initiator.consume_response(message.ephemeral, message.nothing)
         if keys is None:
-            self._host.drops.count(DropReason.HANDSHAKE_NOT_AUTHENTIC)
+            self._drop(DropReason.HANDSHAKE_NOT_AUTHENTIC)
             return
         self._pending = None
         self.rx_bytes += RESPONSE_SIZE
@@ -266,7 +266,7 @@ class Peer:
     def consume_cookie_reply(self, message: CookieReply, now: float) -> None:
         """Message 3 came for our pending handshake or a keypair: the next handshake message carries the cookie."""
         if not self._cookie.consume_reply(message, now):
-            self._host.drops.count(DropReason.UNEXPECTED_COOKIE)
+            self._drop(DropReason.UNEXPECTED_COOKIE)
 
     def _shared_with_us(self) -> bytes | None:
         """X25519 of the two static keys, computed once; None for a low-order public key, which nobody can hold."""
@@ -394,7 +394,12 @@ class Peer:
             last_handshake=0.0 if self.last_handshake is None else self.last_handshake + unix_offset,
             rx_bytes=self.rx_bytes,
             tx_bytes=self.tx_bytes,
+            drops=self.drops.nonzero(),
         )
+
+    def _drop(self, reason: DropReason, times: int = 1) -> None:
+        self.drops.count(reason, times)
+        self._host.drops.count(reason, times)
 
     def _retransmit(self, now: float) -> None:
         self._attempts += 1
@@ -416,7 +421,7 @@ class Peer:
     def _drop_staged(self) -> int:
         staged = len(self._staged)
         self._staged.clear()
-        self._host.drops.count(DropReason.HANDSHAKE_GAVE_UP, staged)
+        self._drop(DropReason.HANDSHAKE_GAVE_UP, staged)
         return staged
 
     def _forget_pending(self) -> None:

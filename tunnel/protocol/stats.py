@@ -57,14 +57,15 @@ class Drops:
     __slots__ = ("_counts",)
 
     def __init__(self) -> None:
-        self._counts = dict.fromkeys(DropReason, 0)
+        self._counts: dict[DropReason, int] = {}
 
     def count(self, reason: DropReason, times: int = 1) -> None:
-        self._counts[reason] += times
+        if times:
+            self._counts[reason] = self._counts.get(reason, 0) + times
 
     def __getitem__(self, reason: DropReason) -> int:
-        return self._counts[reason]
+        return self._counts.get(reason, 0)
 
     def nonzero(self) -> Mapping[str, int]:
         """Name -> count of what occurred at all, in the order of the enum."""
-        return {reason.value: count for reason, count in self._counts.items() if count}
+        return {reason.value: self._counts[reason] for reason in DropReason if reason in self._counts}

@@ -1,0 +1,304 @@
+"""One interface, from start to stop: the place where everything meets.
+
+    up:   TUN ─▶ control socket ─▶ UDP ─▶ device ─▶ names ─▶ addresses, MTU, routes, hooks ─▶ ready
+    down: the same backwards, by leaving the contexts that were entered, whatever the reason is
+
+Cancellation is the stop signal: SIGTERM, SIGINT, the control socket's file deleted, the interface deleted. The
+kernel's word on the interface is law: when its link comes up the sockets open and sessions may begin, when it goes down
+they close and all keys are forgotten, as with the kernel's own WireGuard. So ``ip link``, wg-quick and `tunnel up` all
+drive the same thing.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import uvloop
+
+from tunnel.config.hairpin import hairpins
+from tunnel.config.model import TunnelConfig
+from tunnel.config.patch import DevicePatch
+from tunnel.config.quick import format_quick
+from tunnel.config.save import merge_snapshot
+from tunnel.config.snapshot import DeviceSnapshot
+from tunnel.control.status import InterfaceStatus
+from tunnel.control.uapi_socket import ControlSocket
+from tunnel.daemon.clock import Clock, SystemClock
+from tunnel.daemon.lifecycle import DEFAULT_MTU, Lifecycle
+from tunnel.daemon.log import RateLimited
+from tunnel.daemon.pipeline import Pipeline
+from tunnel.daemon.resolver import Resolver
+from tunnel.daemon.stamp import Stamper
+from tunnel.endpoint import Endpoint
+from tunnel.errors import TunnelError, UdpSocketError
+from tunnel.netlink.link import LinkEvent, Netlink
+from tunnel.protocol.device import Device
+from tunnel.protocol.events import Event
+from tunnel.tun.device import TunDevice
+from tunnel.udp.socket import UdpSocket
+
+DNS_PATIENCE = 3.0
+"""Seconds that `up` waits for names to resolve, before it takes the default MTU and goes on."""
+
+_log = logging.getLogger(__name__)
+
+
+def run(name: str, config: TunnelConfig | None, *, path: Path | None, on_ready: Callable[[], None]) -> None:
+    """Run the interface `name` until it is stopped; `on_ready` is called once, when it is up.
+
+    Without a `config` it is bare: an interface and a control socket, for ``wg`` to configure. `path` is where the
+    configuration came from, for ``SaveConfig``. Raise `TunnelError` if something is refused, with all undone.
+    """
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_run(name, config, path, on_ready))
+
+
+async def _run(name: str, config: TunnelConfig | None, path: Path | None, on_ready: Callable[[], None]) -> None:
+    async with Netlink() as netlink:
+        service = Service(name, netlink, SystemClock())
+        await service.run(config, path, on_ready)
+
+
+class Service:
+    """Satisfies `tunnel.control.uapi_socket.ControlHandler`."""
+
+    def __init__(self, name: str, netlink: Netlink, clock: Clock) -> None:
+        self._name = name
+        self._netlink = netlink
+        self._clock = clock
+        self._stamper = Stamper(clock)
+        self._device = Device(os.urandom, self._stamper)
+        self._resolver = Resolver(clock, self._deliver)
+        self._events = RateLimited(_log, clock)
+        self._config: TunnelConfig | None = None
+        self._socket: UdpSocket | None = None
+        self._main: asyncio.Task[None] | None = None
+        self._is_link_up = False
+        self._is_stopping = False
+        self._failure: TunnelError | None = None
+        self._pipeline: Pipeline
+
+    async def run(self, config: TunnelConfig | None, path: Path | None, on_ready: Callable[[], None]) -> None:
+        """Until it is stopped; see the function `run`."""
+        self._main = asyncio.current_task()
+        self._config = config
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            loop.add_signal_handler(number, self._stop, None)
+        try:
+            await (self._serve_bare(on_ready) if config is None else self._serve(config, path, on_ready))
+        except asyncio.CancelledError:
+            if not self._is_stopping:
+                raise
+        finally:
+            self._stamper.close()
+        if self._failure is not None:
+            raise self._failure
+
+    def _stop(self, why: TunnelError | None) -> None:
+        """End `run`, once; with a reason it raises it."""
+        if not self._is_stopping:
+            self._is_stopping = True
+            self._failure = why
+            assert self._main is not None
+            self._main.cancel()
+
+    # ── the two ways to run ──────────────────────────────────────────────────────────────────────────────────────
+
+    async def _serve_bare(self, on_ready: Callable[[], None]) -> None:
+        async with self._interface() as tun:
+            index = await self._index()
+            await self._netlink.set_link(index, mtu=DEFAULT_MTU)
+            async with asyncio.TaskGroup() as tasks, self._control():
+                tasks.create_task(self._watch_link(index))
+                on_ready()
+                _log.info("interface %s is ready", tun.name)
+                await asyncio.Event().wait()
+
+    async def _serve(self, config: TunnelConfig, path: Path | None, on_ready: Callable[[], None]) -> None:
+        lifecycle = Lifecycle(self._name, config, self._netlink, self._remove_interface)
+        await lifecycle.check()
+        async with self._interface():
+            self._use_socket(UdpSocket.open(config.interface.listen_port, config.interface.fwmark))
+            self._stamper.use(config.interface.private_key.public_key)
+            self._device.apply(config.device_patch(), self._clock.now())
+            self._device.listen_port = self._listen_port()
+            async with asyncio.TaskGroup() as tasks, self._control():
+                tasks.create_task(self._watch_link(await self._index()))
+                tasks.create_task(self._resolver.run())
+                self._resolver.configure(config)
+                await self._resolver.first_answers(DNS_PATIENCE)
+                async with lifecycle.up(self._endpoints()) as mtu:
+                    on_ready()
+                    _log.info("interface %s is up, port %d, MTU %d", self._name, self._listen_port(), mtu)
+                    try:
+                        await asyncio.Event().wait()
+                    finally:
+                        if config.interface.save_config and path is not None:
+                            self._save(config, path)
+
+    @asynccontextmanager
+    async def _interface(self) -> AsyncIterator[TunDevice]:
+        """The TUN device with its packets being moved; on exit it is gone, and the sockets are closed."""
+        tun = TunDevice.create(self._name)
+        self._tun = tun
+        self._pipeline = Pipeline(self._device, tun, self._clock, on_event=self._on_event, on_gone=self._on_gone)
+        try:
+            self._pipeline.start()
+            yield tun
+        finally:
+            await self._remove_interface()
+            self._close_socket()
+
+    @asynccontextmanager
+    async def _control(self) -> AsyncIterator[None]:
+        """The control socket; whoever deletes its file stops us."""
+        control = ControlSocket(self._name, self)
+        await control.open()
+        watcher = asyncio.create_task(control.wait_unlinked())
+        watcher.add_done_callback(self._control_gone)
+        try:
+            yield
+        finally:
+            watcher.cancel()
+            await control.close()
+
+    async def _remove_interface(self) -> None:
+        self._pipeline.stop()
+        self._tun.close()
+
+    def _save(self, config: TunnelConfig, path: Path) -> None:
+        """``SaveConfig = true``: write what runs now; the old file stays if that fails."""
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            text = format_quick(merge_snapshot(config, self.snapshot()))
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            with open(descriptor, "w") as file:
+                file.write(text)
+            temporary.replace(path)
+        except OSError as error:
+            _log.error("%s: cannot save the configuration: %s", path, error.strerror)
+            temporary.unlink(missing_ok=True)
+
+    # ── what the control socket asks ─────────────────────────────────────────────────────────────────────────────
+
+    def snapshot(self) -> DeviceSnapshot:
+        return self._device.snapshot(self._clock.unix_offset())
+
+    def status(self) -> InterfaceStatus:
+        names = {peer.public_key: peer.endpoint for peer in self._config.peers if peer.endpoint} if self._config else {}
+        return InterfaceStatus.from_snapshot(
+            self.snapshot(),
+            name=self._name,
+            pid=os.getpid(),
+            mtu=self._device.mtu,
+            receive_buffer=self._socket.receive_buffer if self._socket else 0,
+            send_buffer=self._socket.send_buffer if self._socket else 0,
+            endpoint_names=names,
+        )
+
+    async def apply(self, patch: DevicePatch) -> None:
+        """Change the device; raise `UdpSocketError`, with nothing changed, if the port or the mark is refused."""
+        self._move_socket(patch)
+        if patch.private_key is not None:
+            self._stamper.use(None if patch.private_key.is_zero else patch.private_key.public_key)
+        self._device.apply(patch, self._clock.now())
+        if self._socket is not None:
+            self._device.listen_port = self._socket.port
+        self._resolver.forget(patch)
+        self._pipeline.turn()
+
+    def _move_socket(self, patch: DevicePatch) -> None:
+        """Bind the new port, or set the new mark, before anything else changes: these can be refused."""
+        if self._socket is None:
+            return
+        fwmark = self._device.fwmark if patch.fwmark is None else patch.fwmark
+        if patch.listen_port is not None and patch.listen_port != self._socket.port:
+            before = self._socket
+            self._use_socket(UdpSocket.open(patch.listen_port, fwmark))
+            before.close()
+        elif patch.fwmark is not None:
+            self._socket.set_fwmark(fwmark)
+
+    # ── what happens ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _watch_link(self, index: int) -> None:
+        async for event in self._netlink.watch_link(index):
+            if event.is_gone:
+                _log.info("interface %s was deleted", self._name)
+                self._stop(None)
+                return
+            self._link_changed(event)
+
+    def _link_changed(self, event: LinkEvent) -> None:
+        self._device.mtu = event.mtu
+        if event.is_up == self._is_link_up:
+            return
+        self._is_link_up = event.is_up
+        if event.is_up:
+            self._link_up()
+        else:
+            self._device.down(self._clock.now())
+            self._close_socket()
+        self._pipeline.turn()
+
+    def _link_up(self) -> None:
+        if self._socket is None:
+            try:
+                self._use_socket(UdpSocket.open(self._device.listen_port, self._device.fwmark))
+            except UdpSocketError as error:
+                _log.error("interface %s is up, but deaf: %s", self._name, error)
+                return
+            self._device.listen_port = self._listen_port()
+        self._device.up(self._clock.now())
+
+    def _on_event(self, event: Event) -> None:
+        self._events.event(event)
+        self._resolver.observe(event)
+
+    def _on_gone(self, error: TunnelError) -> None:
+        _log.info("%s", error)
+        self._stop(None)
+
+    def _control_gone(self, watcher: asyncio.Task[None]) -> None:
+        if not watcher.cancelled():
+            _log.info("control socket of %s was deleted", self._name)
+            self._stop(None)
+
+    def _deliver(self, patch: DevicePatch) -> None:
+        """A name resolved. Datagrams to an address inside the tunnel would loop, so such a one is not used."""
+        assert self._config is not None
+        endpoints = {peer.public_key: peer.endpoint for peer in patch.peers if peer.endpoint}
+        for hairpin in hairpins(self._config, endpoints):
+            line = f"endpoint refused peer={hairpin.peer.short} endpoint={hairpin.endpoint} why={hairpin}"
+            self._events.log(logging.ERROR, f"hairpin {hairpin.peer.short}", line)
+            return
+        self._device.apply(patch, self._clock.now())
+        self._pipeline.turn()
+
+    # ── sockets ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _use_socket(self, udp: UdpSocket) -> None:
+        self._socket = udp
+        self._pipeline.use_socket(udp)
+
+    def _close_socket(self) -> None:
+        if self._socket is not None:
+            self._pipeline.use_socket(None)
+            self._socket.close()
+            self._socket = None
+
+    def _listen_port(self) -> int:
+        return self._socket.port if self._socket is not None else self._device.listen_port
+
+    async def _index(self) -> int:
+        index = await self._netlink.link_index(self._name)
+        assert index is not None, "the TUN device is there"
+        return index
+
+    def _endpoints(self) -> list[Endpoint]:
+        return [peer.endpoint for peer in self.snapshot().peers if peer.endpoint]

@@ -22,6 +22,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Self
@@ -77,9 +78,7 @@ class Namespace:
 
     def __enter__(self) -> Self:
         try:
-            with _uninterrupted():
-                run_command("ip", "netns", "add", self.name)
-                self.ip("link", "set", "lo", "up")
+            self.open()
         except BaseException:
             self.close()
             raise
@@ -87,6 +86,12 @@ class Namespace:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
+
+    def open(self) -> None:
+        """Make it, for who calls `close` himself."""
+        with _uninterrupted():
+            run_command("ip", "netns", "add", self.name)
+            self.ip("link", "set", "lo", "up")
 
     def close(self) -> None:
         """Remove it and everything in it; harmless when repeated."""
@@ -109,15 +114,17 @@ class Namespace:
         """As `run_command`, inside."""
         return run_command(*self.command(*command), check=check, stdin=stdin, timeout=timeout)
 
-    def popen(self, *command: str) -> subprocess.Popen[str]:
-        """Start `command` inside, with pipes; it ends with the namespace at the latest.
+    def popen(self, *command: str, log: Path | None = None) -> subprocess.Popen[str]:
+        """Start `command` inside, with pipes, or with what it prints appended to `log`; it ends with the namespace.
 
         It has a session of its own, so that a Ctrl-C at the terminal reaches us alone and we decide the order.
         """
-        pipe = subprocess.PIPE
-        process = subprocess.Popen(
-            self.command(*command), stdin=pipe, stdout=pipe, stderr=pipe, text=True, start_new_session=True
-        )
+        start = partial(subprocess.Popen[str], self.command(*command), text=True, start_new_session=True)
+        if log is None:
+            process = start(stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        else:
+            with log.open("a") as output:
+                process = start(stdin=subprocess.DEVNULL, stdout=output, stderr=output)
         self._processes.append(process)
         return process
 
@@ -153,15 +160,10 @@ class Switch(Namespace):
 
     BRIDGE = "br0"
 
-    def __enter__(self) -> Self:
-        super().__enter__()
-        try:
-            self.ip("link", "add", self.BRIDGE, "type", "bridge")
-            self.ip("link", "set", self.BRIDGE, "up")
-        except BaseException:
-            self.close()
-            raise
-        return self
+    def open(self) -> None:
+        super().open()
+        self.ip("link", "add", self.BRIDGE, "type", "bridge")
+        self.ip("link", "set", self.BRIDGE, "up")
 
     def attach(self, host: "Port", mtu: int = 1500) -> None:
         """Plug the host's port into the switch."""

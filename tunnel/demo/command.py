@@ -1,0 +1,193 @@
+"""``tunnel demo``: two hosts talk through an encrypted tunnel, on this machine, before your eyes.
+
+Each step is one function; `_perform` is the order in which they happen. The hosts are network namespaces, and the
+daemons, the files and the commands are those of a real pair of hosts.
+"""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+from tunnel.demo.capture import Capture, Traffic
+from tunnel.demo.host import CABLE, PORT, RoundTrip, find_program
+from tunnel.demo.narrator import Narrator, Step, StepFailedError
+from tunnel.demo.report import Report, failure_to_json
+from tunnel.demo.stage import Stage, open_stage
+from tunnel.demo.web import WEB_PORT, Download, download, serve, write_random_file
+from tunnel.errors import TunnelError
+from tunnel.keys import PresharedKey
+from tunnel.testing.namespaces import connect, unwinding
+
+DOWNLOAD_SIZE = 256 << 20
+PINGS = 50
+_FILE = "random.bin"
+_LOG_LINES = 20
+_TOOLS = {"ip": "iproute2", "ping": "iputils-ping"}
+_INTERRUPTED = 130
+
+
+def run_demo(as_json: bool, keep: bool) -> int:
+    """Show the demo on standard output and return the exit status.
+
+    With `as_json` standard output is one JSON document and people follow on standard error. With `keep` a demo that
+    worked is left standing. Raise `TunnelError` when this machine cannot run it at all.
+    """
+    _check_machine()
+    console = Console(stderr=as_json, highlight=False)
+    try:
+        with unwinding(), open_stage() as stage:
+            return _show(stage, console, as_json, keep)
+    except KeyboardInterrupt:
+        console.print("interrupted; everything is removed")
+        return _INTERRUPTED
+
+
+def _show(stage: Stage, console: Console, as_json: bool, keep: bool) -> int:
+    try:
+        report = _perform(stage, Narrator(console), keep)
+    except StepFailedError as failure:
+        if as_json:
+            print(failure_to_json(failure, stage.logs()))
+        _print_failure(failure, stage, console)
+        return 1
+    report.print_table(console)
+    if keep:
+        stage.keep()
+        _print_commands(stage, console)
+    if as_json:
+        print(report.to_json())
+    return 0
+
+
+def _check_machine() -> None:
+    if os.geteuid() != 0:
+        raise TunnelError("the demo makes network namespaces and needs root: sudo tunnel demo")
+    if not Path("/dev/net/tun").exists():
+        raise TunnelError("the demo needs /dev/net/tun: modprobe tun")
+    for program, package in _TOOLS.items():
+        if shutil.which(program) is None:
+            raise TunnelError(f"the demo needs the command {program}: apt-get install {package}")
+
+
+def _perform(stage: Stage, narrator: Narrator, keep: bool) -> Report:
+    """Everything in order; raise `StepFailedError`."""
+    with narrator.step("join two hosts by a cable") as step:
+        _lay_cable(stage, step)
+    capture = Capture(stage.left.namespace, CABLE, frozenset({PORT}))
+    with capture:
+        with narrator.step("generate keys and write configuration files") as step:
+            _write_configs(stage, step)
+        with narrator.step("start a daemon on each host: tunnel up FILE -d") as step:
+            _start_daemons(stage, step)
+        with narrator.step("ping through the tunnel, IPv4") as step:
+            ping_ipv4 = _ping(stage, stage.right.inner_ipv4, step)
+        with narrator.step("ping through the tunnel, IPv6") as step:
+            ping_ipv6 = _ping(stage, stage.right.inner_ipv6, step)
+        with narrator.step("start a web server on the right") as step:
+            sha256 = _start_web_server(stage, step)
+        with narrator.step("download from the left") as step:
+            downloaded = _download(stage, sha256, step)
+        mtu = stage.left.mtu()
+    with narrator.step("look at what crossed the cable") as step:
+        handshake = _check_traffic(capture.traffic, mtu, step)
+    if not keep:
+        with narrator.step("stop both daemons: tunnel down NAME"):
+            _stop_daemons(stage)
+    return Report(mtu, handshake, ping_ipv4, ping_ipv6, downloaded, capture.traffic)
+
+
+def _lay_cable(stage: Stage, step: Step) -> None:
+    for host in stage.hosts:
+        host.namespace.open()
+    connect(stage.left.port, stage.right.port)
+    step.detail = f"{stage.left.outer_address} and {stage.right.outer_address}"
+
+
+def _write_configs(stage: Stage, step: Step) -> None:
+    preshared_key = PresharedKey.generate(os.urandom)
+    stage.left.write_config(stage.right, preshared_key, knows_endpoint=True)
+    stage.right.write_config(stage.left, preshared_key, knows_endpoint=False)
+    step.detail = f"{stage.left.config_file} and {stage.right.config_file.name}"
+
+
+def _start_daemons(stage: Stage, step: Step) -> None:
+    for host in stage.hosts:
+        host.up()
+    step.detail = ", ".join(
+        f"{host.interface} has {host.inner_addresses[0]} and {host.inner_addresses[1]}" for host in stage.hosts
+    )
+
+
+def _ping(stage: Stage, address: str, step: Step) -> RoundTrip:
+    """The first packet has to wait for the handshake, so it is not measured."""
+    stage.left.ping(address)
+    measured = stage.left.ping(address, PINGS)
+    step.detail = f"{PINGS} of {PINGS} answered by {address}"
+    return measured
+
+
+def _start_web_server(stage: Stage, step: Step) -> str:
+    """Return the SHA-256 of the file that it serves."""
+    served = stage.directory / "web"
+    served.mkdir()
+    sha256 = write_random_file(served / _FILE, DOWNLOAD_SIZE)
+    serve(stage.right.namespace, stage.right.inner_ipv4, served, stage.log_files["web"])
+    step.detail = f"http://{stage.right.inner_ipv4}:{WEB_PORT}/{_FILE}, {DOWNLOAD_SIZE / 1e6:.0f} MB of random bytes"
+    return sha256
+
+
+def _download(stage: Stage, sha256: str, step: Step) -> Download:
+    done = download(stage.left.namespace, stage.right.inner_ipv4, _FILE, step.progress)
+    if done.sha256 != sha256:
+        raise TunnelError(f"the download has SHA-256 {done.sha256}, the file {sha256}")
+    step.detail = "SHA-256 equal"
+    return done
+
+
+def _check_traffic(traffic: Traffic, mtu: int, step: Step) -> float:
+    """Return how long the handshake took, in seconds."""
+    violations = traffic.violations(mtu)
+    if violations:
+        raise TunnelError(f"not only WireGuard: {'; '.join(violations)}")
+    handshake = traffic.handshake_seconds
+    if handshake is None:
+        raise TunnelError("no handshake was seen")
+    step.detail = f"{traffic.datagrams.total()} datagrams, all WireGuard"
+    return handshake
+
+
+def _stop_daemons(stage: Stage) -> None:
+    for host in stage.hosts:
+        host.down()
+
+
+def _print_failure(failure: StepFailedError, stage: Stage, console: Console) -> None:
+    console.print(f"[red]failed to {escape(failure.step)}[/]: {escape(str(failure))}", soft_wrap=True)
+    for name, text in stage.logs().items():
+        console.print(f"[bold]the log of {name}[/]")
+        console.print("\n".join(text.splitlines()[-_LOG_LINES:]), markup=False, soft_wrap=True)
+
+
+def _print_commands(stage: Stage, console: Console) -> None:
+    program = "tunnel" if shutil.which("tunnel") else find_program()
+    inside = f"ip netns exec {stage.left.namespace.name}"
+    commands = {
+        "ping the right host": f"{inside} ping {stage.right.inner_ipv4}",
+        "the same over IPv6": f"{inside} ping {stage.right.inner_ipv6}",
+        "see the tunnel": f"{program} status {stage.left.interface}",
+        "see it as WireGuard's own tool does": f"wg show {stage.left.interface}",
+        "download again": f"{inside} curl -o /dev/null http://{stage.right.inner_ipv4}:{WEB_PORT}/{_FILE}",
+        "watch the cable": f"{inside} tcpdump -ni {CABLE}",
+        "remove everything": f"sh {stage.remover}",
+    }
+    console.print("\n[bold]It is left standing.[/] To play with it:")
+    for what, command in commands.items():
+        console.print(f"  [dim]# {what}[/]\n  {escape(command)}", soft_wrap=True)
+
+
+if __name__ == "__main__":
+    sys.exit(run_demo(as_json="--json" in sys.argv, keep="--keep" in sys.argv))

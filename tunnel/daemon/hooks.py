@@ -104,8 +104,8 @@ def _signal_session(process: asyncio.subprocess.Process, number: signal.Signals)
 def _shed() -> None:
     """In the child, before exec: let go of what is ours.
 
-    Whatever we block, a hook can be interrupted and terminated. uvloop lets descriptors through that asyncio closes; they
-    cannot be closed here, because uvloop still needs some of them until exec.
+    Whatever we block, a hook can be interrupted and terminated. uvloop lets descriptors through that asyncio closes;
+    they cannot be closed here, because uvloop still needs some of them until exec.
     """
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     for descriptor in map(int, os.listdir("/proc/self/fd")):

@@ -147,10 +147,9 @@ def _stderr_handler(interface: str) -> logging.Handler:
 
 
 def _syslog_handler(interface: str, socket: Path) -> logging.Handler | None:
-    """None if nobody listens there."""
-    try:
-        handler = _SyslogHandler(str(socket), facility=logging.handlers.SysLogHandler.LOG_DAEMON)
-    except OSError:
+    """None if there is no syslog."""
+    if not socket.is_socket():
         return None
+    handler = _SyslogHandler(str(socket), facility=logging.handlers.SysLogHandler.LOG_DAEMON)
     handler.setFormatter(logging.Formatter(f"tunnel[{interface}]: %(message)s"))
     return handler

@@ -1,0 +1,261 @@
+"""UDP between two namespaces: where datagrams leave from, and what becomes of them when the network breaks."""
+
+import errno
+import select
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from tunnel.endpoint import Endpoint, Source
+from tunnel.testing.namespaces import Namespace, Port, connect
+from tunnel.udp.socket import UdpSocket
+
+pytestmark = pytest.mark.root
+
+HERE, THERE = "192.0.2.1", "192.0.2.2"
+HERE6, THERE6 = "2001:db8::1", "2001:db8::2"
+PAIRS = [(HERE, THERE), (HERE6, THERE6)]
+
+
+class Wire:
+    """Two hosts on one cable, a UDP socket on each: `here` and `there`."""
+
+    def __init__(self, left: Namespace, right: Namespace) -> None:
+        self.left, self.right = left, right
+        connect(Port(left, "eth0", (f"{HERE}/24", f"{HERE6}/64")), Port(right, "eth0", (f"{THERE}/24", f"{THERE6}/64")))
+        with left.enter():
+            self.here = UdpSocket.open(0)
+        with right.enter():
+            self.there = UdpSocket.open(0)
+
+    def index(self, host: Namespace, interface: str) -> int:
+        with host.enter():
+            return socket.if_nametoindex(interface)
+
+    def ask(self, host: str, payload: bytes = b"question") -> Endpoint:
+        """Send one from there to our address `host`; return what here takes for its origin."""
+        assert self.there.send([(memoryview(payload), Endpoint(host, self.here.port))]) == 1
+        return arrived(self.here, host)[1]
+
+    def answer(self, endpoint: Endpoint) -> Endpoint:
+        """Send one back from here; return what there takes for its origin."""
+        assert self.here.send([(memoryview(b"answer"), endpoint)]) == 1
+        return arrived(self.there, endpoint.host)[1]
+
+    def close(self) -> None:
+        self.here.close()
+        self.there.close()
+
+
+@pytest.fixture
+def wire() -> Iterator[Wire]:
+    with Namespace("here") as left, Namespace("there") as right:
+        wire = Wire(left, right)
+        yield wire
+        wire.close()
+
+
+def descriptor(sock: UdpSocket, host: str) -> int:
+    return sock.filenos()[":" in host]
+
+
+def wait_readable(fileno: int, seconds: float = 3) -> bool:
+    return bool(select.select([fileno], [], [], seconds)[0])
+
+
+def arrived(sock: UdpSocket, host: str) -> tuple[bytes, Endpoint]:
+    """The next datagram, waited for."""
+    room = memoryview(bytearray(65536))
+    assert wait_readable(descriptor(sock, host)), "nothing arrived"
+    ((length, endpoint),) = sock.receive(descriptor(sock, host), [room])
+    return bytes(room[:length]), endpoint
+
+
+@pytest.mark.parametrize("second", ["192.0.2.77", "2001:db8::77"])
+def test_an_answer_leaves_from_the_second_address_when_that_was_asked(wire: Wire, second: str) -> None:
+    wire.left.ip("address", "add", f"{second}/32" if "." in second else f"{second}/128", "dev", "eth0")
+    asked = wire.ask(second)
+    assert asked.source == Source(second, wire.index(wire.left, "eth0"))
+    assert wire.answer(asked).host == second
+
+
+@pytest.mark.parametrize(("own", "second"), [(HERE, "192.0.2.77"), (HERE6, "2001:db8::77")])
+def test_when_the_sticky_address_is_removed_another_is_used_and_nothing_is_lost(
+    wire: Wire, own: str, second: str
+) -> None:
+    length = 24 if "." in second else 64
+    wire.left.ip(
+        "address", "add", f"{second}/{length}", "dev", "eth0", *([] if "." in second else ["preferred_lft", "0"])
+    )
+    asked = wire.ask(second)
+    assert wire.answer(asked).host == second
+    wire.left.ip("address", "delete", f"{second}/{length}", "dev", "eth0")
+    assert wire.answer(asked).host == own
+    assert wire.here.unsent == 0
+
+
+def test_a_sticky_address_that_returns_is_used_again(wire: Wire) -> None:
+    wire.left.ip("address", "add", "192.0.2.77/24", "dev", "eth0")
+    asked = wire.ask("192.0.2.77")
+    wire.left.ip("address", "delete", "192.0.2.77/24", "dev", "eth0")
+    assert wire.answer(asked).host == HERE
+    wire.left.ip("address", "add", "192.0.2.77/24", "dev", "eth0")
+    assert wire.answer(asked).host == "192.0.2.77"
+
+
+def test_the_source_is_given_up_when_the_route_moves_to_another_interface(wire: Wire) -> None:
+    far = "203.0.113.9"
+    connect(Port(wire.left, "eth1", ("198.51.100.1/24",)), Port(wire.right, "eth1", ("198.51.100.2/24",)))
+    wire.right.ip("address", "add", f"{far}/32", "dev", "lo")
+    wire.left.ip("route", "add", f"{far}/32", "via", THERE, "dev", "eth0", "metric", "20")
+    reached = Endpoint(far, wire.there.port, 0, Source(HERE, wire.index(wire.left, "eth0")))
+    assert wire.answer(reached).host == HERE
+    wire.left.ip("route", "add", f"{far}/32", "via", "198.51.100.2", "dev", "eth1", "metric", "10")
+    assert wire.answer(reached).host == "198.51.100.1"
+    wire.left.ip("route", "delete", f"{far}/32", "dev", "eth1")
+    assert wire.answer(reached).host == HERE
+
+
+def test_link_local_addresses_answer_on_the_link_they_came_from(wire: Wire) -> None:
+    connect(Port(wire.left, "eth1", ("fe80::a1/64",)), Port(wire.right, "eth1", ("fe80::a2/64",)))
+    index, away = wire.index(wire.left, "eth1"), wire.index(wire.right, "eth1")
+    asked_at = Endpoint("fe80::a1", wire.here.port, scope_id=away)
+    assert wire.there.send([(memoryview(b"question"), asked_at)]) == 1
+    _, origin = arrived(wire.here, "::")
+    assert origin == Endpoint("fe80::a2", wire.there.port, index, Source("fe80::a1", index))
+    assert wire.answer(origin).host == "fe80::a1"
+
+
+@pytest.mark.parametrize(("here", "there"), PAIRS)
+def test_without_a_route_datagrams_are_unsent_until_it_is_back(wire: Wire, here: str, there: str) -> None:
+    asked = wire.ask(here)
+    wire.left.ip("link", "set", "eth0", "down")
+    assert wire.here.send([(memoryview(b"lost"), asked), (memoryview(b"lost"), asked)]) == 2
+    assert wire.here.unsent == 2
+    wire.left.ip("link", "set", "eth0", "up")
+    if ":" in here:
+        wire.left.ip("address", "add", f"{here}/64", "dev", "eth0", "nodad")  # went with the link, as IPv6 does
+    assert wire.answer(asked).host == here
+
+
+def test_an_unreachable_host_behind_a_router_raises_nothing(wire: Wire) -> None:
+    wire.left.ip("route", "add", "203.0.113.0/24", "via", THERE)
+    wire.right.ip("route", "add", "unreachable", "203.0.113.0/24")
+    wire.right.run("sysctl", "-qw", "net.ipv4.ip_forward=1")
+    with wire.left.enter():
+        icmp = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+    for _ in range(2):
+        assert wire.here.send([(memoryview(b"lost"), Endpoint("203.0.113.9", 9))]) == 1
+        assert wait_readable(icmp.fileno()), "no ICMP error came back"
+        icmp.recv(1000)
+        assert wire.here.receive(wire.here.filenos()[0], [memoryview(bytearray(9))]) == []
+    assert wire.here.unsent == 0
+    icmp.close()
+
+
+def test_a_firewall_that_forbids_sending_is_unsent(wire: Wire) -> None:
+    wire.left.run("nft", "add table inet t; add chain inet t o { type filter hook output priority 0; }")
+    wire.left.run("nft", "add rule inet t o udp dport 9 drop")
+    assert wire.here.send([(memoryview(b"lost"), Endpoint(THERE, 9))]) == 1
+    assert wire.here.unsent == 1
+
+
+@pytest.mark.parametrize("there", [THERE, THERE6])
+@pytest.mark.parametrize("size", [1472, 8972, 65507])
+def test_datagrams_larger_than_the_mtu_are_fragmented_and_arrive_whole(wire: Wire, there: str, size: int) -> None:
+    payload = bytes(index * 7 & 255 for index in range(size))
+    assert wire.here.send([(memoryview(payload), Endpoint(there, wire.there.port))]) == 1
+    assert arrived(wire.there, there)[0] == payload
+
+
+@pytest.mark.parametrize("there", [THERE, THERE6])
+def test_an_mtu_of_nine_thousand_carries_nine_thousand(wire: Wire, there: str) -> None:
+    for host in (wire.left, wire.right):
+        host.ip("link", "set", "eth0", "mtu", "9000")
+    payload = bytes(9000 - (48 if ":" in there else 28))
+    assert wire.here.send([(memoryview(payload), Endpoint(there, wire.there.port))]) == 1
+    assert arrived(wire.there, there)[0] == payload
+
+
+def test_routers_may_fragment_what_we_send(wire: Wire) -> None:
+    with wire.right.enter():
+        tap = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(0x0800))
+    assert wire.here.send([(memoryview(bytes(1400)), Endpoint(THERE, wire.there.port))]) == 1
+    assert wait_readable(tap.fileno())
+    header = tap.recv(20)
+    assert header[9] == socket.IPPROTO_UDP
+    assert not header[6] & 0x40, "the don't-fragment bit is set"
+    tap.close()
+
+
+def test_a_full_send_buffer_ends_the_batch_and_the_rest_follows(wire: Wire) -> None:
+    wire.left.run(
+        "tc", "qdisc", "add", "dev", "eth0", "root", "tbf", "rate", "400mbit", "burst", "20kb", "limit", "100mb"
+    )
+    count = 2 * wire.here.send_buffer // 9000
+    batch = [(memoryview(bytes(8000)), Endpoint(THERE, wire.there.port))] * count
+    done = wire.here.send(batch)
+    assert 0 < done < count
+    (first, *_) = wire.here.filenos()
+    while done < count:
+        assert select.select([], [first], [], 3)[1], "the socket never becomes writable again"
+        done += wire.here.send(batch[done:])
+    assert wire.here.unsent == 0
+
+
+def test_the_mark_chooses_the_route_and_may_change(wire: Wire) -> None:
+    wire.left.ip("rule", "add", "fwmark", "0x1234", "unreachable")
+    there = Endpoint(THERE, wire.there.port)
+    wire.here.set_fwmark(0x1234)
+    assert wire.here.send([(memoryview(b"lost"), there)]) == 1
+    assert wire.here.unsent == 1
+    wire.here.set_fwmark(0)
+    assert wire.here.send([(memoryview(b"kept"), there)]) == 1
+    assert arrived(wire.there, THERE)[0] == b"kept"
+
+
+def test_a_mark_of_32_bits_is_taken_from_the_start(wire: Wire) -> None:
+    wire.left.ip("rule", "add", "fwmark", "0xfffffffe", "unreachable")
+    with wire.left.enter():
+        marked = UdpSocket.open(0, 0xFFFFFFFE)
+    assert marked.send([(memoryview(b"lost"), Endpoint(THERE, wire.there.port))]) == 1
+    assert marked.unsent == 1
+    marked.close()
+
+
+def test_where_ipv6_is_disabled_ipv4_works_and_ipv6_is_unsent(wire: Wire) -> None:
+    wire.left.run("sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1", "net.ipv6.conf.default.disable_ipv6=1")
+    with wire.left.enter():
+        sock = UdpSocket.open(0)
+    batch = [(memoryview(b"lost"), Endpoint(THERE6, 9)), (memoryview(b"kept"), Endpoint(THERE, wire.there.port))]
+    assert sock.send(batch) == 2
+    assert sock.unsent == 1
+    assert arrived(wire.there, THERE)[0] == b"kept"
+    sock.close()
+
+
+def run_bounded(wire: Wire, expression: str) -> str:
+    """What `expression` prints as root without capabilities over the network."""
+    script = f"from tunnel.udp.socket import *\ntry: print({expression})\nexcept Exception as e: print(e.errno, e)"
+    bounded = ("setpriv", "--bounding-set=-net_admin,-net_raw,-net_bind_service", sys.executable, "-c", script)
+    done = subprocess.run(wire.left.command(*bounded), capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def test_without_the_capability_a_mark_is_refused_in_one_line(wire: Wire) -> None:
+    said = run_bounded(wire, "UdpSocket.open(0, 51820)")
+    assert said == f"{errno.EPERM} cannot set the firewall mark 0xca6c: not permitted: CAP_NET_ADMIN is needed"
+
+
+def test_without_the_capability_a_privileged_port_is_refused_in_one_line(wire: Wire) -> None:
+    said = run_bounded(wire, "UdpSocket.open(53)")
+    assert said.startswith(f"{errno.EACCES} cannot listen on UDP port 53: not permitted: run as root")
+
+
+def test_without_the_capability_buffers_are_what_the_host_allows(wire: Wire) -> None:
+    with open("/proc/sys/net/core/rmem_max") as receive, open("/proc/sys/net/core/wmem_max") as send:
+        allowed = [min(7 << 20, int(limit.read())) for limit in (receive, send)]
+    assert run_bounded(wire, "[(s := UdpSocket.open(0)).receive_buffer, s.send_buffer]") == str(allowed)

@@ -75,7 +75,7 @@ class Endpoint:
             if address.ipv4_mapped:
                 return cls(str(address.ipv4_mapped), port)
             if address.scope_id is not None:
-                if not address.scope_id.isdigit():
+                if not (address.scope_id.isascii() and address.scope_id.isdigit() and int(address.scope_id) < 1 << 32):
                     raise ValueError(f"zone '{address.scope_id}' is not an interface index")
                 return cls(str(address).partition("%")[0], port, int(address.scope_id))
         return cls(str(address), port, scope_id)

@@ -15,6 +15,9 @@ from tunnel.keys import NO_PRESHARED_KEY, PresharedKey, PrivateKey, PublicKey
 
 IPInterface = IPv4Interface | IPv6Interface
 
+CONSULTED_TABLES = frozenset({253, 254, 255})
+"""default, main and local: the routing tables that every lookup goes through, rules or no rules (ip-rule(8))."""
+
 
 class RouteTable(Enum):
     """The two words that ``Table =`` takes besides a number."""
@@ -56,6 +59,11 @@ class InterfaceConfig:
     table: RouteTable | int = RouteTable.AUTO
     save_config: bool = False
     hooks: Hooks = Hooks()
+
+    @property
+    def is_table_consulted(self) -> bool:
+        """Whether the routes for allowed IPs go where every packet of this host looks, our own datagrams included."""
+        return self.table is RouteTable.AUTO or self.table in CONSULTED_TABLES
 
 
 @dataclass(frozen=True, slots=True)

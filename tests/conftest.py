@@ -4,8 +4,13 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tunnel.testing.namespaces import reap, unwinding
+
+# A busy machine is no reason to fail; the timeout of pytest still is.
+settings.register_profile("tunnel", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tunnel")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,0 +1,1 @@
+"""How others configure and watch us: the UAPI socket, its client side, and the status they read."""

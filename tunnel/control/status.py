@@ -1,0 +1,152 @@
+"""What an interface is doing, as values that programs and people read.
+
+    our daemon's snapshot ─────────────┐
+                                       ├─ from_snapshot ─▶ InterfaceStatus ── to_json ──▶ ``tunnel status --json``
+    another implementation's ``get`` ──┘
+
+Everything is in the text form that a person would write (base64 keys, ``host:port``, CIDR), so that reading a status
+needs no cryptography. There is no secret in it: of a preshared key only whether there is one.
+
+The JSON form, version 1, is one object per interface. Members are never renamed or removed within a version; readers
+ignore members that they do not know. What is not known (an implementation other than ours tells less) is null.
+
+    version          1
+    name             interface name
+    public_key       base64, null without a private key
+    listen_port      UDP port
+    fwmark           0 is none
+    mtu              bytes, of the interface
+    pid              of the process that runs the interface
+    receive_buffer   bytes, granted by the kernel to the UDP socket
+    send_buffer      bytes, likewise
+    drops            object: reason (`tunnel.protocol.stats.DropReason` values) -> count, only what occurred
+    peers            list of objects, in the order in which they were added:
+        public_key            base64
+        has_preshared_key     boolean
+        endpoint_name         ``host:port`` as configured, null if none was
+        endpoint              ``address:port`` in use, null while unknown
+        allowed_ips           list of CIDR texts
+        last_handshake        seconds since 1970 with fraction, null if there was none
+        rx_bytes, tx_bytes    through the tunnel, since the peer was added
+        persistent_keepalive  seconds, 0 is off
+        drops                 as above, of this peer
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:  # these import cryptography, which reading a status does not need
+    from tunnel.config.snapshot import DeviceSnapshot, PeerSnapshot
+    from tunnel.endpoint import EndpointName
+    from tunnel.keys import PublicKey
+
+STATUS_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class PeerStatus:
+    """One peer; for shapes and units see the module's JSON form."""
+
+    public_key: str
+    has_preshared_key: bool = False
+    endpoint_name: str | None = None
+    endpoint: str | None = None
+    allowed_ips: tuple[str, ...] = ()
+    last_handshake: float | None = None
+    rx_bytes: int = 0
+    tx_bytes: int = 0
+    persistent_keepalive: int = 0
+    drops: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class InterfaceStatus:
+    """One interface; for shapes and units see the module's JSON form."""
+
+    name: str
+    public_key: str | None
+    listen_port: int
+    fwmark: int
+    mtu: int | None
+    pid: int | None
+    receive_buffer: int | None
+    send_buffer: int | None
+    peers: tuple[PeerStatus, ...]
+    drops: Mapping[str, int]
+
+    @classmethod
+    def from_snapshot(
+        cls,
+        snapshot: "DeviceSnapshot",
+        *,
+        name: str,
+        mtu: int | None = None,
+        pid: int | None = None,
+        receive_buffer: int | None = None,
+        send_buffer: int | None = None,
+        endpoint_names: "Mapping[PublicKey, EndpointName] | None" = None,
+    ) -> Self:
+        """The device as it is, with what only the daemon knows about it. `endpoint_names` are the configured ones."""
+        names = endpoint_names or {}
+        return cls(
+            name=name,
+            public_key=_public_key(snapshot),
+            listen_port=snapshot.listen_port,
+            fwmark=snapshot.fwmark,
+            mtu=mtu,
+            pid=pid,
+            receive_buffer=receive_buffer,
+            send_buffer=send_buffer,
+            peers=tuple(_peer_from_snapshot(peer, names.get(peer.public_key)) for peer in snapshot.peers),
+            drops=_nonzero(snapshot.drops),
+        )
+
+    def to_json(self) -> str:
+        """One line of JSON without a line feed."""
+        return json.dumps({"version": STATUS_VERSION, **asdict(self)}, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Raise `ValueError` if it is no status of version 1; members that we do not know are ignored."""
+        try:
+            members = json.loads(text)
+            if members["version"] != STATUS_VERSION:
+                raise ValueError(f"status version {members['version']!r} instead of {STATUS_VERSION}")
+            peers = tuple(_peer_from_members(peer) for peer in members["peers"])
+            return cls(**_known(cls, members) | {"peers": peers})
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"not a status: {error}") from None
+
+
+def _public_key(snapshot: "DeviceSnapshot") -> str | None:
+    key = snapshot.private_key
+    return None if key is None or key.is_zero else str(key.public_key)
+
+
+def _peer_from_snapshot(peer: "PeerSnapshot", name: "EndpointName | None") -> PeerStatus:
+    return PeerStatus(
+        public_key=str(peer.public_key),
+        has_preshared_key=not peer.preshared_key.is_zero,
+        endpoint_name=str(name) if name else None,
+        endpoint=str(peer.endpoint) if peer.endpoint else None,
+        allowed_ips=tuple(map(str, peer.allowed_ips)),
+        last_handshake=peer.last_handshake or None,
+        rx_bytes=peer.rx_bytes,
+        tx_bytes=peer.tx_bytes,
+        persistent_keepalive=peer.persistent_keepalive,
+        drops=_nonzero(peer.drops or {}),
+    )
+
+
+def _peer_from_members(members: Mapping[str, Any]) -> PeerStatus:
+    return PeerStatus(**_known(PeerStatus, members) | {"allowed_ips": tuple(members["allowed_ips"])})
+
+
+def _known(kind: type, members: Mapping[str, Any]) -> dict[str, Any]:
+    return {item.name: members[item.name] for item in fields(kind)}
+
+
+def _nonzero(drops: Mapping[str, int]) -> dict[str, int]:
+    return {reason: count for reason, count in drops.items() if count}

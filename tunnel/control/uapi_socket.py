@@ -1,0 +1,315 @@
+"""The control socket: WireGuard's cross-platform userspace API on ``/var/run/wireguard/NAME.sock``.
+
+    wg ──"get=1"────▶ ControlSocket ──▶ ControlHandler.snapshot ──▶ key=value lines, errno=0
+    wg ──"set=1 …"──▶      │        ──▶ ControlHandler.apply    ──▶ errno=0, or what refused it
+    tunnel status ──▶      └        ──▶ ControlHandler.status   ──▶ one line of JSON, errno=0
+
+A request is lines that end with an empty one; a connection may carry several, answered in order. The third operation is
+our own and wg never uses it: ``status=1`` and an empty line is answered by one line of JSON (`tunnel.control.status`
+documents its members), ``errno=0`` and an empty line. An implementation that does not know it hangs up.
+
+Only root can connect, because the file is made under umask 077, so what is guarded against is the broken caller. Any
+content gets an errno, and changes nothing unless it is right from beginning to end. Whoever sends too much or too
+slowly, or does not read what it asked for, is cut off. Of too many callers the one that has been silent for longest
+has to go, so that the next one is served.
+
+A file that nobody answers is left over from a killed process and replaced. Should two processes replace the same file
+at once, the later wins, and the other one notices by `ControlSocket.wait_unlinked` that its file is gone.
+"""
+
+import asyncio
+import contextlib
+import errno
+import logging
+import os
+import socket
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from asyncinotify import Inotify, Mask
+
+from tunnel.config.patch import DevicePatch
+from tunnel.config.snapshot import DeviceSnapshot
+from tunnel.config.uapi import Operation, UapiError, format_errno, format_get, parse_set
+from tunnel.control.status import InterfaceStatus
+from tunnel.control.uapi_client import SOCKET_DIRECTORY, daemon_pid, is_answered, list_interfaces, request, socket_path
+from tunnel.errors import ControlError, EdgeError, TunnelError
+
+__all__ = [
+    "SOCKET_DIRECTORY",
+    "ControlHandler",
+    "ControlSocket",
+    "Limits",
+    "daemon_pid",
+    "list_interfaces",
+    "request",
+]
+
+log = logging.getLogger(__name__)
+
+LARGE_REQUEST = 1 << 16
+"""Bytes; longer ones are parsed in a thread, so that the packets of a busy interface do not wait for it."""
+
+LARGE_SNAPSHOT = 200
+"""Peers; with more of them an answer is written in a thread, likewise."""
+
+GET, SET, STATUS = OPERATIONS = ("get=1", "set=1", "status=1")
+
+_FILES_CHANGED = Mask.DELETE | Mask.MOVED_FROM | Mask.MOVED_TO | Mask.DELETE_SELF | Mask.MOVE_SELF
+
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much callers may ask of us.
+
+    `request_size` is in bytes: enough for some 10000 peers of 350 bytes each. A client has `request_seconds` to finish
+    a request, counted from its connection or from the answer before, and `answer_seconds` to read an answer.
+    """
+
+    request_size: int = 4 << 20
+    clients: int = 16
+    request_seconds: float = 30.0
+    answer_seconds: float = 10.0
+
+
+class ControlHandler(Protocol):
+    """What the socket needs of the daemon."""
+
+    def snapshot(self) -> DeviceSnapshot:
+        """The device as it is."""
+        ...
+
+    async def apply(self, patch: DevicePatch) -> None:
+        """Change the device; raise `EdgeError`, whose errno the caller gets (EADDRINUSE), with nothing changed."""
+        ...
+
+    def status(self) -> InterfaceStatus:
+        """The interface as it is, with what only the daemon knows."""
+        ...
+
+
+class ControlSocket:
+    """The server side of one interface's control socket; `open`, then `close`, once each."""
+
+    def __init__(
+        self, name: str, handler: ControlHandler, directory: Path = SOCKET_DIRECTORY, limits: Limits | None = None
+    ) -> None:
+        self.name = name
+        self.path = socket_path(name, directory)
+        self._handler = handler
+        self._limits = limits or Limits()
+        self._applying = asyncio.Lock()  # two callers' patches never mix
+        self._clients: set[asyncio.Task[None]] = set()
+        self._silent: dict[asyncio.Task[None], None] = {}  # those we wait for, the longest first
+        self._server: asyncio.Server | None = None
+        self._identity: tuple[int, int] | None = None  # device and inode of our file
+
+    async def open(self) -> None:
+        """Serve from now on. Raise `ControlError` if somebody runs that interface, or the file cannot be made."""
+        try:
+            listener = self._listen()
+        except OSError as error:
+            raise ControlError(f"{self.path}: {error.strerror or error}", error.errno or 0) from None
+        self._identity = _identity(self.path)
+        self._server = await asyncio.start_unix_server(self._serve, sock=listener, limit=self._limits.request_size)
+
+    def _listen(self) -> socket.socket:
+        """Bind under umask 077, so that there is no moment at which others could connect."""
+        self.path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        self._remove_stale()
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        umask = os.umask(0o077)
+        try:
+            listener.bind(str(self.path))
+            listener.listen(self._limits.clients)
+        except OSError:
+            listener.close()
+            raise
+        finally:
+            os.umask(umask)
+        listener.setblocking(False)
+        return listener
+
+    def _remove_stale(self) -> None:
+        try:
+            mode = self.path.lstat().st_mode
+        except FileNotFoundError:
+            return
+        if not stat.S_ISSOCK(mode):
+            raise ControlError(f"{self.path} is in the way: it is not a socket", errno.EEXIST)
+        if is_answered(self.path):
+            raise ControlError(f"interface {self.name} is already run by {self._who()}", errno.EADDRINUSE)
+        self.path.unlink(missing_ok=True)
+
+    def _who(self) -> str:
+        with contextlib.suppress(ControlError):
+            if pid := daemon_pid(self.name, self.path.parent):
+                return f"process {pid}"
+        return "another process"
+
+    async def wait_unlinked(self) -> None:
+        """Return once the file is gone or is no longer ours: whoever deletes it wants the interface to end."""
+        try:
+            with Inotify() as inotify:
+                # The directory, because a socket that is still bound never sees the end of its own file.
+                inotify.add_watch(self.path.parent, _FILES_CHANGED)
+                while self._is_ours():
+                    await inotify.get()
+        except OSError as error:  # the user's inotify instances are used up
+            log.warning("%s: looking for the control socket every second: %s", self.name, error)
+            while self._is_ours():
+                await asyncio.sleep(1)
+
+    def _is_ours(self) -> bool:
+        return self._identity is not None and _identity(self.path) == self._identity
+
+    async def close(self) -> None:
+        """Remove the file if it is ours, hang up on everybody. Harmless when repeated."""
+        if self._is_ours():
+            self.path.unlink(missing_ok=True)
+        self._identity = None
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        clients = tuple(self._clients)
+        for client in clients:
+            client.cancel()
+        await asyncio.gather(*clients, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection, to its end."""
+        task = asyncio.current_task()
+        assert task is not None
+        try:
+            if self._make_room():
+                self._clients.add(task)
+                writer.transport.set_write_buffer_limits(high=0)  # drain() returns when everything was taken
+                while await self._serve_request(task, reader, writer):
+                    pass
+        except OSError:  # the client is gone, or took too long: a TimeoutError is one too
+            writer.transport.abort()
+        except asyncio.CancelledError:  # had to go for another client, or we close: no failure of this task
+            writer.transport.abort()
+        finally:
+            self._clients.discard(task)
+            writer.close()
+
+    def _make_room(self) -> bool:
+        """Whether there is room for one more client, after hanging up on a silent one if need be."""
+        if len(self._clients) >= self._limits.clients and self._silent:
+            longest = next(iter(self._silent))
+            del self._silent[longest]
+            self._clients.discard(longest)
+            longest.cancel()
+        return len(self._clients) < self._limits.clients
+
+    async def _serve_request(
+        self, task: asyncio.Task[None], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> bool:
+        """Answer one request; return whether there may be another."""
+        is_last = False
+        try:
+            with self._waiting_for(task):
+                received = await _read_request(reader, self._limits.request_seconds)
+            if received is None:
+                return False
+            answer = await self._answer(*received)
+        except UapiError as error:
+            answer, is_last = format_errno(Operation.SET, error.errno), True
+        writer.write(answer.encode())
+        async with asyncio.timeout(self._limits.answer_seconds):
+            await writer.drain()
+        return not is_last
+
+    @contextlib.contextmanager
+    def _waiting_for(self, task: asyncio.Task[None]) -> Iterator[None]:
+        self._silent[task] = None
+        try:
+            yield
+        finally:
+            self._silent.pop(task, None)
+
+    async def _answer(self, operation: str, body: str) -> str:
+        """Never raises: what goes wrong is an errno, and what must not go wrong is EIO and one traceback in the log."""
+        sign = Operation.SET if operation == SET else Operation.GET
+        try:
+            return await self._perform(operation, body) + format_errno(sign)
+        except UapiError as error:
+            log.debug("%s refused why=%s", operation, error)
+            return format_errno(sign, error.errno)
+        except TunnelError as error:
+            log.warning("%s refused why=%s", operation, error)
+            number = error.errno if isinstance(error, EdgeError) else errno.EINVAL
+            return format_errno(sign, number or errno.EIO)
+        except Exception:
+            log.exception("%s failed, which is a bug", operation)
+            return format_errno(sign, errno.EIO)
+
+    async def _perform(self, operation: str, body: str) -> str:
+        """The answer to a request of a known operation, without its errno."""
+        if operation == SET:
+            patch = await _aside(_parse_set, body, is_large=len(body) > LARGE_REQUEST)
+            async with self._applying:
+                await self._handler.apply(patch)
+            return ""
+        if body:
+            raise UapiError(errno.EINVAL, "this operation takes nothing more")
+        if operation == GET:
+            snapshot = self._handler.snapshot()
+            return await _aside(format_get, snapshot, is_large=len(snapshot.peers) > LARGE_SNAPSHOT)
+        status = self._handler.status()
+        return await _aside(InterfaceStatus.to_json, status, is_large=len(status.peers) > LARGE_SNAPSHOT) + "\n"
+
+
+async def _read_request(reader: asyncio.StreamReader, seconds: float) -> tuple[str, str] | None:
+    """(operation, the lines after it without the empty one), or None at the end of the connection.
+
+    Raise `UapiError` for what is no request, after which there is no telling where the next one starts, and
+    `TimeoutError`. What is not ASCII is replaced by what no parser accepts.
+    """
+    async with asyncio.timeout(seconds):
+        try:
+            return await _read_operation(reader)
+        except asyncio.LimitOverrunError:
+            raise UapiError(errno.EMSGSIZE, "the request is too long") from None
+        except asyncio.IncompleteReadError:
+            raise UapiError(errno.EPROTO, "the request ends too early") from None
+
+
+async def _read_operation(reader: asyncio.StreamReader) -> tuple[str, str] | None:
+    try:
+        line = await reader.readuntil(b"\n")
+    except asyncio.IncompleteReadError as error:
+        if error.partial:
+            raise
+        return None
+    operation = line[:-1].decode("ascii", "replace")
+    if operation not in OPERATIONS:
+        raise UapiError(errno.EPROTO, "no such operation")
+    body = await reader.readexactly(1)
+    if body != b"\n":
+        body = (body + await reader.readuntil(b"\n\n"))[:-1]
+    return operation, body.decode("ascii", "replace").removesuffix("\n")
+
+
+def _parse_set(body: str) -> DevicePatch:
+    return parse_set(body, socket.if_nametoindex)
+
+
+async def _aside(function: Callable[[_T], _R], argument: _T, *, is_large: bool) -> _R:
+    return await asyncio.to_thread(function, argument) if is_large else function(argument)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Device and inode. No other file gets the same while our socket is bound to it, even when it is unlinked."""
+    try:
+        status = path.lstat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino

@@ -1,0 +1,1 @@
+"""Measurements, run by hand (`make bench`); none of them passes or fails."""

@@ -77,7 +77,7 @@ class Service:
         self._config: TunnelConfig | None = None
         self._socket: UdpSocket | None = None
         self._main: asyncio.Task[None] | None = None
-        self._is_link_up = False
+        self._is_link_up = asyncio.Event()
         self._is_stopping = False
         self._failure: TunnelError | None = None
         self._pipeline: Pipeline
@@ -94,6 +94,8 @@ class Service:
         except asyncio.CancelledError:
             if not self._is_stopping:
                 raise
+        except BaseExceptionGroup as group:
+            raise _only_tunnel_error(group) or group from None
         finally:
             self._stamper.close()
         if self._failure is not None:
@@ -133,6 +135,7 @@ class Service:
                 self._resolver.configure(config)
                 await self._resolver.first_answers(DNS_PATIENCE)
                 async with lifecycle.up(self._endpoints()) as mtu:
+                    await self._is_link_up.wait()
                     on_ready()
                     _log.info("interface %s is up, port %d, MTU %d", self._name, self._listen_port(), mtu)
                     try:
@@ -236,17 +239,16 @@ class Service:
 
     def _link_changed(self, event: LinkEvent) -> None:
         self._device.mtu = event.mtu
-        if event.is_up == self._is_link_up:
-            return
-        self._is_link_up = event.is_up
-        if event.is_up:
-            self._link_up()
-        else:
+        if event.is_up and not self._is_link_up.is_set():
+            self._is_link_up.set()
+            self._link_came_up()
+        elif self._is_link_up.is_set() and not event.is_up:
+            self._is_link_up.clear()
             self._device.down(self._clock.now())
             self._close_socket()
         self._pipeline.turn()
 
-    def _link_up(self) -> None:
+    def _link_came_up(self) -> None:
         if self._socket is None:
             try:
                 self._use_socket(UdpSocket.open(self._device.listen_port, self._device.fwmark))
@@ -265,9 +267,13 @@ class Service:
         self._stop(None)
 
     def _control_gone(self, watcher: asyncio.Task[None]) -> None:
-        if not watcher.cancelled():
-            _log.info("control socket of %s was deleted", self._name)
-            self._stop(None)
+        if watcher.cancelled():
+            return
+        if (error := watcher.exception()) is not None:
+            _log.warning("control socket of %s is not watched: %s", self._name, error)
+            return
+        _log.info("control socket of %s was deleted", self._name)
+        self._stop(None)
 
     def _deliver(self, patch: DevicePatch) -> None:
         """A name resolved. Datagrams to an address inside the tunnel would loop, so such a one is not used."""
@@ -302,3 +308,15 @@ class Service:
 
     def _endpoints(self) -> list[Endpoint]:
         return [peer.endpoint for peer in self.snapshot().peers if peer.endpoint]
+
+
+def _only_tunnel_error(group: BaseExceptionGroup[BaseException]) -> TunnelError | None:
+    """What a task group wrapped, if it is one refusal and not a bug."""
+    errors, bugs = group.split(TunnelError)
+    if errors is None or bugs is not None:
+        return None
+    first: BaseException = errors
+    while isinstance(first, BaseExceptionGroup):
+        first = first.exceptions[0]
+    assert isinstance(first, TunnelError)
+    return first

@@ -8,6 +8,9 @@ changes. So an address is given up when handshakes to it go unanswered, and the 
 tried. A peer that roamed knows better than DNS where it is: while its session lives, what an authenticated datagram
 taught us stays.
 
+When the core says that a handshake went unanswered it has sent the next one already, so a new address is used from the
+one after it on, and what is heard of the one in between is still about the old address: each gets two handshakes.
+
 `EndpointChoice` decides, for one peer, from arguments only; `Resolver` asks DNS and hands out the decisions as patches.
 """
 
@@ -56,11 +59,14 @@ class EndpointChoice:
         """When the next look-up is due; infinity while one is under way or none is needed."""
         self.failures = 0
         """Look-ups without an answer, since the last that had one."""
+        self.chosen: Endpoint | None = None
+        """Where the name led to last."""
         self._addresses: tuple[Endpoint, ...] = ()
         self._tried = 0
         self._found_at = -math.inf
         self._is_looking_up = False
-        self._chosen: Endpoint | None = None
+        self._is_silent = False
+        self._has_one_under_way = False
         self._current: Endpoint | None = None
         self._session_ends = -math.inf
 
@@ -91,7 +97,11 @@ class EndpointChoice:
         self.failures += 1
 
     def unanswered(self, attempts: int, now: float) -> Endpoint | None:
-        """That many handshakes in a row had no answer where we send now."""
+        """That many handshakes in a row had no answer."""
+        self._is_silent = True
+        is_about_the_address_before, self._has_one_under_way = self._has_one_under_way, False
+        if is_about_the_address_before:
+            return None
         if self._is_held(now) or (now < self._session_ends and attempts < PATIENCE):
             return None
         if self._tried < len(self._addresses):
@@ -104,6 +114,8 @@ class EndpointChoice:
         """A handshake with the peer, which is at `endpoint`, gave a session."""
         self._current = replace(endpoint, source=None)
         self._session_ends = now + REJECT_AFTER_TIME
+        self._is_silent = False
+        self._has_one_under_way = False
 
     def roamed(self, endpoint: Endpoint) -> None:
         """An authenticated datagram of the peer came from `endpoint`."""
@@ -111,15 +123,16 @@ class EndpointChoice:
 
     def _is_held(self, now: float) -> bool:
         """The peer is, in a living session, where the peer and not we put it."""
-        return now < self._session_ends and self._current != self._chosen
+        return now < self._session_ends and self._current != self.chosen
 
     def _next(self) -> Endpoint | None:
         endpoint = self._addresses[self._tried]
         self._tried += 1
-        self._chosen = endpoint
+        self.chosen = endpoint
         if endpoint == self._current:
             return None
         self._current = endpoint
+        self._has_one_under_way = self._is_silent
         return endpoint
 
 
@@ -185,6 +198,10 @@ class Resolver:
                 self._choices[peer].completed(endpoint, now)
             case PeerRoamed(peer, _, after) if peer in self._choices:
                 self._choices[peer].roamed(after)
+
+    def resolved(self) -> dict[PublicKey, Endpoint]:
+        """Where names led to last, for those peers that have one and for which there was an answer."""
+        return {peer: choice.chosen for peer, choice in self._choices.items() if choice.chosen is not None}
 
     async def run(self) -> None:
         """Look up what is due, until cancelled."""

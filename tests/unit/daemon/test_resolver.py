@@ -21,6 +21,7 @@ from tunnel.testing.clock import FakeClock
 NAME = EndpointName("vpn.example.com", 51820)
 FIRST = Endpoint("2001:db8::1", 51820)
 SECOND = Endpoint("192.0.2.1", 51820)
+THIRD = Endpoint("192.0.2.2", 51820)
 ELSEWHERE = Endpoint("198.51.100.9", 4711)
 
 
@@ -74,10 +75,17 @@ def test_an_unanswered_handshake_leads_to_the_next_address() -> None:
 
 def test_the_name_is_looked_up_anew_when_all_addresses_were_tried() -> None:
     choice = resolved(FIRST, SECOND)
-    choice.unanswered(1, 20.0)
+    choice.unanswered(1, 15.0)
+    choice.unanswered(2, 20.0)
     assert choice.lookup_at == math.inf
-    choice.unanswered(2, 25.0)
+    choice.unanswered(3, 25.0)
     assert choice.lookup_at == 25.0
+
+
+def test_news_of_the_handshake_that_was_under_way_is_no_news_of_the_new_address() -> None:
+    choice = resolved(FIRST, SECOND, THIRD)
+    moves = [choice.unanswered(attempts, 5.0 * attempts) for attempts in range(1, 5)]
+    assert moves == [SECOND, None, THIRD, None]
 
 
 def test_a_dead_peer_is_not_looked_up_at_every_handshake() -> None:
@@ -100,11 +108,11 @@ def test_a_changed_address_is_found_when_the_peer_is_silent() -> None:
 
 def test_old_addresses_are_tried_in_turn_while_the_dns_is_down() -> None:
     choice = resolved(FIRST, SECOND)
-    choice.unanswered(1, 5.0)
-    choice.unanswered(2, 10.0)
+    for attempts in (1, 2, 3):
+        choice.unanswered(attempts, 5.0 * attempts)
     choice.begin_lookup()
-    choice.failed(15.0)
-    assert choice.unanswered(3, 15.1) == FIRST
+    choice.failed(15.1)
+    assert choice.unanswered(4, 20.0) == FIRST
 
 
 def test_one_lost_handshake_does_not_end_what_works() -> None:
@@ -286,6 +294,13 @@ async def test_the_session_of_a_roamed_peer_is_respected() -> None:
         bench.clock.advance(130.0)
         bench.resolver.observe(HandshakeUnanswered(ALICE, 5))
         assert bench.endpoints == [(ALICE, FIRST)]
+
+
+async def test_where_names_led_to_is_told() -> None:
+    async with running() as bench:
+        bench.resolver.configure(config(alice="vpn.example.com:51820", bob="bob.example.com:1"))
+        await bench.dns.answer(FIRST, SECOND)
+        assert bench.resolver.resolved() == {ALICE: FIRST}
 
 
 async def test_events_of_peers_without_a_name_are_ignored() -> None:

@@ -1,0 +1,72 @@
+import subprocess
+import sys
+from collections.abc import Callable
+
+import click
+import pytest
+
+from tunnel.cli import ending
+from tunnel.errors import ConfigError
+
+
+def _command(does: Callable[[], object]) -> click.Command:
+    return click.Command("test", callback=does)
+
+
+def _raise(error: BaseException) -> Callable[[], None]:
+    def fail() -> None:
+        raise error
+
+    return fail
+
+
+def test_a_command_that_is_done_ends_with_0() -> None:
+    assert ending.run(_command(lambda: None), "tunnel", []) == 0
+
+
+def test_a_command_may_choose_its_status() -> None:
+    assert ending.run(_command(lambda: click.get_current_context().exit(3)), "tunnel", []) == 3
+
+
+def test_a_tunnel_error_is_one_line_and_1(capsys: pytest.CaptureFixture[str]) -> None:
+    error = ConfigError("not in 0–65535", source="wg0.conf", line=3, key="ListenPort")
+    assert ending.run(_command(_raise(error)), "tunnel", []) == 1
+    assert capsys.readouterr().err == "tunnel: wg0.conf:3: ListenPort: not in 0–65535\n"
+
+
+def test_an_error_of_several_lines_is_still_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert ending.run(_command(_raise(ConfigError("one\ntwo"))), "tunnel", []) == 1
+    assert capsys.readouterr().err == "tunnel: one two\n"
+
+
+def test_ctrl_c_is_quiet_and_130(capsys: pytest.CaptureFixture[str]) -> None:
+    assert ending.run(_command(_raise(KeyboardInterrupt())), "tunnel", []) == 130
+    assert capsys.readouterr().err.strip() == ""
+
+
+def test_wrong_usage_is_explained_and_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert ending.run(_command(lambda: None), "tunnel", ["--frobnicate"]) == 2
+    assert "No such option" in capsys.readouterr().err
+
+
+def test_a_bug_shows_its_traceback() -> None:
+    with pytest.raises(ZeroDivisionError):
+        ending.run(_command(lambda: 1 / 0), "tunnel", [])
+
+
+@pytest.mark.parametrize("lines", [1, 100000])
+def test_nobody_reading_is_quiet(lines: int) -> None:
+    code = (
+        "import click, sys; from tunnel.cli import ending\n"
+        f"say = click.Command('say', callback=lambda: [print('hello') for _ in range({lines})] and None)\n"
+        "sys.stdin.read()\n"
+        "sys.exit(ending.run(say, 'tunnel', []))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    process.stdout = None
+    _, complaint = process.communicate(b"", timeout=20)
+    assert (process.returncode, complaint) == (1, b"")

@@ -1,0 +1,124 @@
+import pytest
+
+from tunnel.cli import show
+from tunnel.control.status import InterfaceStatus, PeerStatus
+from tunnel.protocol.stats import DropReason
+
+NOW = 1_700_000_000.0
+QUIET = PeerStatus(public_key="quiet")
+BUSY = PeerStatus(
+    public_key="busy",
+    has_preshared_key=True,
+    endpoint_name="vpn.example.com:51820",
+    endpoint="192.0.2.1:51820",
+    allowed_ips=("10.0.0.0/24", "fd00::/64"),
+    last_handshake=NOW - 12,
+    rx_bytes=1_270_000,
+    tx_bytes=148,
+    persistent_keepalive=25,
+    drops={"replayed": 2, "from_the_future": 1},
+)
+STATUS = InterfaceStatus("wg0", "ours", 51820, 0x51, 1420, 4711, 7 << 20, 7 << 20, (QUIET, BUSY), {"wrong_mac1": 5})
+BARE = InterfaceStatus("wg1", None, 0, 0, None, None, None, None, (), {})
+
+
+def _text(status: InterfaceStatus) -> str:
+    return show.plain_text(show.describe(status, NOW))
+
+
+def test_the_peer_heard_last_comes_first() -> None:
+    assert [section.title for section in show.describe(STATUS, NOW)] == ["wg0", "busy", "quiet"]
+
+
+def test_everything_known_about_a_peer_is_shown() -> None:
+    assert dict(show.describe(STATUS, NOW)[1].rows[:6]) == {
+        "endpoint": "192.0.2.1:51820  (configured as vpn.example.com:51820)",
+        "allowed ips": "10.0.0.0/24, fd00::/64",
+        "handshake": "12 s ago",
+        "transfer": "1.21 MiB received, 148 B sent",
+        "keepalive": "every 25 s",
+        "preshared key": "(hidden)",
+    }
+
+
+def test_a_quiet_peer_says_so() -> None:
+    rows = dict(show.describe(STATUS, NOW)[2].rows)
+    assert rows["handshake"] == "never"
+    assert rows["endpoint"] == "(not known yet)"
+    assert "dropped" not in rows
+
+
+def test_drops_are_told_in_words() -> None:
+    assert f"dropped:         5 × {DropReason.WRONG_MAC1.words}\n" in _text(STATUS)
+
+
+def test_a_reason_that_we_do_not_know_is_told_by_its_name() -> None:
+    assert "1 × from the future" in _text(STATUS)
+
+
+def test_every_reason_has_words() -> None:
+    for reason in DropReason:
+        (row,) = show.describe(InterfaceStatus("x", None, 0, 0, 0, 0, 0, 0, (), {reason.value: 1}), NOW)[0].rows[-1:]
+        assert row == ("dropped", f"1 × {reason.words}")
+
+
+def test_what_is_not_known_is_left_out() -> None:
+    assert _text(BARE) == "interface: wg1\n  public key:      (none)\n  listening port:  (none)"
+
+
+def test_plain_text_is_never_wrapped() -> None:
+    networks = tuple(f"10.0.{number}.0/24" for number in range(100))
+    text = _text(InterfaceStatus("x", None, 0, 0, 0, 0, 0, 0, (PeerStatus("p", allowed_ips=networks),), {}))
+    assert f"  allowed ips:     {', '.join(networks)}\n" in text
+
+
+def test_a_terminal_gets_the_same_words(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    sections = show.describe(STATUS, NOW)
+    show.print_colours(sections)
+    output = capsys.readouterr().out
+    for section in sections:
+        assert f"{section.kind} {section.title}" in output
+        assert all(value in output for _, value in section.rows)
+
+
+def test_a_terminal_is_not_told_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    show.print_colours([show.Section("interface", "[bold]x[/bold]", [("endpoint", "[red]y[/red]")])])
+    output = capsys.readouterr().out
+    assert "[bold]x[/bold]" in output
+    assert "[red]y[/red]" in output
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (-5, "in the future (was the clock set back?)"),
+        (-0.5, "now"),
+        (0.4, "now"),
+        (12.9, "12 s ago"),
+        (60, "1 min ago"),
+        (184, "3 min 4 s ago"),
+        (3600, "1 h ago"),
+        (3605, "1 h ago"),
+        (7500, "2 h 5 min ago"),
+        (273600, "3 d 4 h ago"),
+    ],
+)
+def test_times_are_told_in_two_units(seconds: float, text: str) -> None:
+    assert show.ago(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1024, "1 KiB"),
+        (1_270_000, "1.21 MiB"),
+        (1023 * 1024, "0.999 MiB"),
+        (7 << 20, "7 MiB"),
+        (2**64, "16 EiB"),
+    ],
+)
+def test_sizes_have_three_digits(count: int, text: str) -> None:
+    assert show.size(count) == text

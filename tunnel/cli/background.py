@@ -1,0 +1,116 @@
+"""Running an interface in the background: the same command again, as a process of its own.
+
+    tunnel up -d wg0            tunnel up --ready-fd 5 wg0
+    ────────┬───────            ────────────┬─────────────
+            ├── pipe, new session, cwd / ──▶ │ configures the interface; errors go to our stderr
+            │ ◀──────── one byte ─────────── │ ready: lets go of stdout and stderr, logs to syslog
+         exit 0                              ▼ runs on
+      or the other's status, if the pipe closes without that byte
+
+A new process and not a fork: nothing of an event loop, a thread or a half-read stdin is inherited, and the kernel notes
+the right process as the control socket's owner.
+"""
+
+import contextlib
+import logging
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tunnel.errors import TunnelError
+
+if TYPE_CHECKING:
+    from tunnel.config.model import TunnelConfig
+
+READY = b"\n"
+
+_log = logging.getLogger(__name__)
+
+
+def own_command(module: str, *arguments: str) -> list[str]:
+    """A command line that runs one of our modules; ``-P``, so that no directory a user stands in can shadow it."""
+    return [sys.executable, "-P", "-m", module, *arguments]
+
+
+def start(command: Sequence[str]) -> int:
+    """Run ``command --ready-fd N``; return 0 once it is ready, or the status with which it ended before it was.
+
+    There is no limit of time, since hooks may take any; an interrupt ends the process too. Raise `TunnelError` if it
+    was killed.
+    """
+    receiving, sending = os.pipe()
+    with open(receiving, "rb", buffering=0) as ready:
+        try:
+            process = subprocess.Popen(
+                [*command, "--ready-fd", str(sending)],
+                stdin=subprocess.DEVNULL,
+                pass_fds=(sending,),
+                start_new_session=True,
+                cwd="/",
+            )
+        finally:
+            os.close(sending)
+        try:
+            status = 0 if ready.read(1) == READY else process.wait()
+        except BaseException:
+            process.terminate()
+            process.wait()
+            raise
+    process.returncode = status  # it outlives us, which is what we want: no warning about that
+    if status < 0:
+        raise TunnelError(f"the background process was ended by {signal.Signals(-status).name}")
+    return status
+
+
+def announce_ready(descriptor: int, *, keep_stderr: bool = False) -> None:
+    """In the background process: let go of the caller's output, then tell `start` that it may return.
+
+    In this order, because a caller that reads our output to its end would otherwise wait for as long as we live.
+    """
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, sys.__stdout__.fileno() if sys.__stdout__ else 1)
+    if not keep_stderr:
+        os.dup2(null, 2)
+    os.close(null)
+    with contextlib.suppress(OSError):  # whoever started us did not wait
+        os.write(descriptor, READY)
+    os.close(descriptor)
+
+
+def run_interface(
+    name: str,
+    config: "TunnelConfig | None",
+    *,
+    path: Path | None,
+    level: int,
+    ready_fd: int | None,
+    keep_stderr: bool = False,
+) -> None:
+    """Run the interface until it is stopped, in this process. Raise `TunnelError`.
+
+    Without `ready_fd` this is the foreground. With it only what is wrong is printed until the interface is ready, and
+    from then on everything from `level` up goes to syslog, or still to stderr with `keep_stderr`.
+    """
+    from tunnel.daemon.service import run
+    from tunnel.daemon.log import set_up_logging
+
+    def on_ready() -> None:
+        if ready_fd is not None:
+            announce_ready(ready_fd, keep_stderr=keep_stderr)
+            set_up_logging(name, level, to_syslog=not keep_stderr)
+
+    if ready_fd is None:
+        set_up_logging(name, level, to_syslog=False)
+    else:
+        os.set_inheritable(ready_fd, False)  # a hook that leaves a process behind must not keep the pipe open
+        set_up_logging(name, max(level, logging.WARNING), to_syslog=False)
+    try:
+        run(name, config, path=path, on_ready=on_ready)
+    except TunnelError as error:
+        if ready_fd is not None:
+            _log.debug("ended: %s", error)
+        raise

@@ -1,0 +1,57 @@
+"""The `tunnel` command: a group whose subcommands are imported only when they are named."""
+
+import sys
+from collections.abc import Mapping
+from importlib import import_module
+
+import click
+
+from tunnel import __version__
+from tunnel.cli import ending
+
+COMMANDS: Mapping[str, str] = {
+    "up": "tunnel.cli.up",
+    "down": "tunnel.cli.down",
+    "status": "tunnel.cli.status",
+    "genkey": "tunnel.cli.keys",
+    "pubkey": "tunnel.cli.keys",
+    "genpsk": "tunnel.cli.keys",
+    "demo": "tunnel.cli.demo",
+}
+"""Name -> the module that has a `click.Command` of that name, in the order in which the help shows them."""
+
+
+class LazyGroup(click.Group):
+    """Imports a subcommand's module when the subcommand is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command = getattr(import_module(COMMANDS[cmd_name]), cmd_name)
+        assert isinstance(command, click.Command)
+        return command
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="""\b
+Examples:
+  tunnel demo                       see it work, on this machine alone
+  umask 077; tunnel genkey | tee private.key | tunnel pubkey
+  tunnel up wg0 -d                  bring up /etc/tunnel/wg0.conf in the background
+  tunnel status                     who is connected
+  tunnel down wg0                   stop it, and put everything back
+""",
+)
+@click.version_option(__version__, prog_name="tunnel", message="%(prog)s %(version)s")
+def tunnel() -> None:
+    """A WireGuard-compatible VPN."""
+
+
+def main() -> None:
+    """The console script."""
+    sys.exit(ending.run(tunnel, "tunnel"))

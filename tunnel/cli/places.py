@@ -1,0 +1,20 @@
+"""Where commands look for files: a value that every command gets, so that tests can point it elsewhere."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from tunnel.control.uapi_client import SOCKET_DIRECTORY
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """`sockets` holds one control socket per interface; the first of `configs` that has NAME.conf is taken."""
+
+    sockets: Path = SOCKET_DIRECTORY
+    configs: tuple[Path, ...] = (Path("/etc/tunnel"), Path("/etc/wireguard"))
+
+
+pass_places = click.make_pass_decorator(Places, ensure=True)
+"""Gives a command the places of its context, the system's own unless it was invoked with others."""

@@ -1,0 +1,133 @@
+"""An interface's status in the words of people.
+
+InterfaceStatus ─ describe ─▶ sections of (label, value) ─┬─ print_colours ─▶ a terminal
+                                                          └─ plain_text ────▶ a pipe or a file, never wrapped
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from tunnel.control.status import InterfaceStatus, PeerStatus
+
+_UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+_SIZES = ("KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """An interface or one of its peers; a label that is empty continues the one above."""
+
+    kind: str
+    title: str
+    rows: Sequence[tuple[str, str]]
+
+
+def describe(status: InterfaceStatus, now: float) -> list[Section]:
+    """The interface, then its peers, whoever talked last first. `now` is in seconds since 1970."""
+    peers = sorted(status.peers, key=lambda peer: -(peer.last_handshake or 0))
+    return [
+        Section("interface", status.name, list(_interface_rows(status))),
+        *(Section("peer", peer.public_key, list(_peer_rows(peer, now))) for peer in peers),
+    ]
+
+
+def plain_text(sections: Iterable[Section]) -> str:
+    """One label and value a line."""
+    return "\n".join(_plain_lines(sections)).strip("\n")
+
+
+def _plain_lines(sections: Iterable[Section]) -> Iterator[str]:
+    for section in sections:
+        yield ""
+        yield f"{section.kind}: {section.title}"
+        for label, value in section.rows:
+            yield f"  {label + ':' if label else '':<16} {value}"
+
+
+def print_colours(sections: Iterable[Section]) -> None:
+    """On standard output, long values folded to the terminal's width."""
+    from rich.console import Console
+    from rich.padding import Padding
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    for number, section in enumerate(sections):
+        is_interface = section.kind == "interface"
+        if number:
+            console.print()
+        title_style, indent = ("bold green", 2) if is_interface else ("bold yellow", 4)
+        console.print(Padding(Text.assemble(f"{section.kind} ", (section.title, title_style)), (0, 0, 0, indent - 2)))
+        table = Table.grid(padding=(0, 2))
+        table.add_column(style="dim", min_width=15, no_wrap=True)
+        table.add_column(overflow="fold")
+        for label, value in section.rows:
+            table.add_row(Text(label), Text(value))
+        console.print(Padding(table, (0, 0, 0, indent)))
+
+
+def _interface_rows(status: InterfaceStatus) -> Iterator[tuple[str, str]]:
+    yield "public key", status.public_key or "(none)"
+    yield "listening port", str(status.listen_port or "(none)")
+    if status.fwmark:
+        yield "fwmark", f"{status.fwmark:#x}"
+    if status.mtu is not None:
+        yield "mtu", str(status.mtu)
+    if status.receive_buffer and status.send_buffer:  # 0: no socket is open while the interface is down
+        yield "socket buffers", f"{size(status.receive_buffer)} receive, {size(status.send_buffer)} send"
+    if status.pid is not None:
+        yield "process", str(status.pid)
+    yield from _drop_rows(status.drops)
+
+
+def _peer_rows(peer: PeerStatus, now: float) -> Iterator[tuple[str, str]]:
+    endpoint = peer.endpoint or "(not known yet)"
+    if peer.endpoint_name and peer.endpoint_name != peer.endpoint:
+        endpoint += f"  (configured as {peer.endpoint_name})"
+    yield "endpoint", endpoint
+    yield "allowed ips", ", ".join(peer.allowed_ips) or "(none)"
+    yield "handshake", "never" if peer.last_handshake is None else ago(now - peer.last_handshake)
+    yield "transfer", f"{size(peer.rx_bytes)} received, {size(peer.tx_bytes)} sent"
+    if peer.persistent_keepalive:
+        yield "keepalive", f"every {duration(peer.persistent_keepalive)}"
+    if peer.has_preshared_key:
+        yield "preshared key", "(hidden)"
+    yield from _drop_rows(peer.drops)
+
+
+def _drop_rows(drops: Mapping[str, int]) -> Iterator[tuple[str, str]]:
+    if not drops:
+        return
+    from tunnel.protocol.stats import DropReason
+
+    words = {reason.value: reason.words for reason in DropReason}
+    for number, (name, count) in enumerate(drops.items()):
+        yield "" if number else "dropped", f"{count} × {words.get(name, name.replace('_', ' '))}"
+
+
+def ago(seconds: float) -> str:
+    """``12 s ago``; a time yet to come means that a clock was set back."""
+    if seconds < -1:
+        return "in the future (was the clock set back?)"
+    return "now" if seconds < 1 else f"{duration(seconds)} ago"
+
+
+def duration(seconds: float) -> str:
+    """Its two largest units: ``2 h 5 min``, ``12 s``."""
+    left = int(seconds)
+    parts: list[str] = []
+    for length, unit in _UNITS:
+        count, left = divmod(left, length)
+        parts += [f"{count} {unit}"] if count or parts else []
+    return " ".join(part for part in parts[:2] if not part.startswith("0 ")) or "0 s"
+
+
+def size(count: float) -> str:
+    """Bytes with three digits or so: ``148 B``, ``1.21 MiB``."""
+    if count < 1024:
+        return f"{count:.0f} B"
+    power = 0
+    while count >= 999.5 and power < len(_SIZES):
+        count /= 1024
+        power += 1
+    return f"{count:.3g} {_SIZES[power - 1]}"

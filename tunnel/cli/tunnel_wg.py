@@ -1,0 +1,53 @@
+"""`tunnel-wg`: a drop-in for wireguard-go, for ``wg`` and ``wg-quick`` to drive.
+
+It makes a bare interface and its control socket, without keys, addresses or routes, and returns when both are there.
+"""
+
+import os
+import sys
+
+import click
+
+from tunnel import __version__
+from tunnel.cli import background, ending
+
+
+@click.command(
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="""\b
+LOG_LEVEL in the environment is verbose, debug, error (the default) or silent; when it is
+given, and not silent, the log stays on stderr also in the background, else it goes to syslog.
+
+\b
+Examples:
+  tunnel-wg wg0 && wg setconf wg0 wg0.conf
+  WG_QUICK_USERSPACE_IMPLEMENTATION=tunnel-wg wg-quick up wg0
+  LOG_LEVEL=debug tunnel-wg -f wg0
+""",
+)
+@click.argument("name", metavar="NAME")
+@click.option("-f", "--foreground", is_flag=True, help="Run here instead of in the background.")
+@click.option("--ready-fd", type=int, hidden=True)
+@click.version_option(__version__, prog_name="tunnel-wg", message="%(prog)s %(version)s")
+@click.pass_context
+def tunnel_wg(context: click.Context, name: str, foreground: bool, ready_fd: int | None) -> None:
+    """Make the WireGuard interface NAME, to be configured with wg(8)."""
+    from tunnel.cli.config_file import check_name
+    from tunnel.daemon.log import level_from
+
+    check_name(name)
+    word = os.environ.get("LOG_LEVEL", "").lower()
+    level = level_from(0, {"LOG_LEVEL": word or "error"})
+    if not foreground:
+        context.exit(background.start(background.own_command("tunnel.cli.tunnel_wg", "--foreground", name)))
+    keep_stderr = word not in ("", "silent")
+    background.run_interface(name, None, path=None, level=level, ready_fd=ready_fd, keep_stderr=keep_stderr)
+
+
+def main() -> None:
+    """The console script."""
+    sys.exit(ending.run(tunnel_wg, "tunnel-wg"))
+
+
+if __name__ == "__main__":
+    main()

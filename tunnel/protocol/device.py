@@ -135,7 +135,8 @@ class Device:
                 continue
             peer = lookup(destination)
             if peer is None:
-                self._host.drops.count(DropReason.NO_ROUTE)
+                reason = DropReason.MULTICAST if ip.is_multicast(destination) else DropReason.NO_ROUTE
+                self._host.drops.count(reason)
                 continue
             if length > MAX_PACKET:
                 self._host.drops.count(DropReason.TOO_BIG)

@@ -41,6 +41,7 @@ class DropReason(Enum):
 
     # inner packets that were to go out
     NO_ROUTE = "no_route", "packet to an address that is in no peer's allowed IPs"
+    MULTICAST = "multicast", "multicast packet from this host, which no peer has asked for (normal)"
     NO_ENDPOINT = "no_endpoint", "packet to a peer whose endpoint is not known"
     STAGED_OVERFLOW = "staged_overflow", "packet that waited for a handshake, pushed out by newer ones"
     HANDSHAKE_GAVE_UP = "handshake_gave_up", "packet that waited for a handshake that was never answered"

@@ -52,3 +52,8 @@ def destination(packet: Buffer) -> bytes:
     if size >= IPV6_HEADER_SIZE and packet[0] >> 4 == 6:
         return bytes(packet[24:40])
     return bytes(packet[16:20]) if size >= IPV4_HEADER_SIZE and packet[0] >> 4 == 4 else b""
+
+
+def is_multicast(address: bytes) -> bool:
+    """Whether an address of 4 or 16 bytes is in 224.0.0.0/4 (RFC 1112) or ff00::/8 (RFC 4291)."""
+    return address[0] >> 4 == 0xE if len(address) == 4 else address[0] == 0xFF

@@ -6,8 +6,8 @@
     Aead(...)          seal, open_           ChaCha20-Poly1305 (RFC 8439)
     Xaead(...)         xseal, xopen          XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha-03), for cookies
 
-HMAC is written out (RFC 2104) because `hmac.digest` looks BLAKE2s up in OpenSSL on each call, which costs twice as much
-as the whole computation; a responder computes about thirty of them per handshake.
+HMAC is written out (RFC 2104) because `hmac.digest` looks BLAKE2s up in OpenSSL on every call and so takes twice as
+long; a responder computes 22 of them per handshake.
 """
 
 import struct

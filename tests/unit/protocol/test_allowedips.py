@@ -160,6 +160,13 @@ def test_lookups_stay_right_when_the_cache_overflows() -> None:
         assert found == ["low"] * 128 + ["high"] * 128
 
 
+def test_the_cache_is_bounded() -> None:
+    allowed_ips: AllowedIPs[str] = AllowedIPs(cache_size=4)
+    for host in range(100):
+        find(allowed_ips, f"10.0.0.{host}")
+        assert len(allowed_ips._cache) <= 4
+
+
 def test_peers_are_told_apart_as_dict_keys_are() -> None:
     one, other = object(), object()
     allowed_ips: AllowedIPs[object] = AllowedIPs()

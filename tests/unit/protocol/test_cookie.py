@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from hashlib import blake2s
 from itertools import count
 from typing import Any
 
@@ -48,6 +49,11 @@ class Conversation:
 
 def flip(data: bytes, position: int, bit: int = 1) -> bytes:
     return data[:position] + bytes([data[position] ^ bit]) + data[position + 1 :]
+
+
+def test_the_keys_have_the_labels_of_the_paper() -> None:
+    assert mac1_key(BOB) == blake2s(b"mac1----" + BOB.raw).digest()
+    assert cookie_key(BOB) == blake2s(b"cookie--" + BOB.raw).digest()
 
 
 # ── MAC1 ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -145,7 +151,8 @@ def test_two_replies_have_different_nonces() -> None:
 
 
 def test_a_reply_to_nothing_is_ignored() -> None:
-    reply = Conversation().reply(0.0)
+    """Not even one that is bound to no MAC1 at all."""
+    reply = CookieReply(SENDER, bytes(24), xseal(cookie_key(BOB), bytes(24), bytes(16), b""))
     assert not CookieGenerator(BOB).consume_reply(reply, 0.0)
 
 

@@ -95,8 +95,8 @@ def run_interface(
     Without `ready_fd` this is the foreground. With it only what is wrong is printed until the interface is ready, and
     from then on everything from `level` up goes to syslog, or still to stderr with `keep_stderr`.
     """
-    from tunnel.daemon.service import run
     from tunnel.daemon.log import set_up_logging
+    from tunnel.daemon.service import run
 
     def on_ready() -> None:
         if ready_fd is not None:

@@ -9,7 +9,7 @@ import os
 import select
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -43,29 +43,27 @@ def down(places: Places, target: str, timeout: float) -> None:
     name = interface_name(target)
     with ControlClient.connect(name, places.sockets) as client, _process(client) as process:
         _check_ours(client)
-        with suppress(ProcessLookupError):  # it ended by itself just now
-            signal.pidfd_send_signal(process, signal.SIGTERM)
+        _ask_to_end(client, process)
         _wait_for_end(process, f"{name}: process {client.pid}", timeout)
     _remove_left_over(socket_path(name, places.sockets))
 
 
 @contextmanager
 def _process(client: ControlClient) -> Iterator[int]:
-    """A descriptor of the process at the other end."""
-    if not client.pid:
-        raise TunnelError(f"{client.name} is run by a process outside this container: stop it there")
+    """A descriptor of the process at the other end; -1 if there is none by that number.
+
+    Then it either just ended, or is another implementation: wireguard-go starts one process to listen and goes on in
+    a second.
+    """
     try:
-        descriptor = os.pidfd_open(client.pid)
-    except ProcessLookupError:
-        raise TunnelError(f"the process that ran {client.name} is just ending") from None
-    except OSError as error:
-        raise TunnelError(f"{client.name}: process {client.pid}: {error.strerror}") from None
+        descriptor = os.pidfd_open(client.pid) if client.pid else -1
+    except OSError:
+        descriptor = -1
     try:
         yield descriptor
-    except PermissionError:
-        raise TunnelError(f"{client.name}: only root may stop process {client.pid}") from None
     finally:
-        os.close(descriptor)
+        if descriptor >= 0:
+            os.close(descriptor)
 
 
 def _check_ours(client: ControlClient) -> None:
@@ -74,20 +72,20 @@ def _check_ours(client: ControlClient) -> None:
         InterfaceStatus.from_json(client.request("status=1\n\n"))
     except (ControlError, ValueError) as error:
         if isinstance(error, ControlError) and error.errno == errno.ETIMEDOUT:
-            raise TunnelError(
-                f"{client.name}: process {client.pid} does not answer; to end it: kill {client.pid}"
-            ) from None
-        command = _command_name(client.pid)
-        raise TunnelError(
-            f"{client.name} is run by {command} (process {client.pid}), not by tunnel;"
-            f" to end it: ip link delete {client.name}"
-        ) from None
+            raise TunnelError(f"{error}; to end it: kill {client.pid}") from None
+        remedy = f"ip link delete {client.name}"
+        raise TunnelError(f"{client.name} is run by another program, not by tunnel; to end it: {remedy}") from None
 
 
-def _command_name(pid: int) -> str:
-    with suppress(OSError):
-        return Path(f"/proc/{pid}/comm").read_text().strip()
-    return "another program"
+def _ask_to_end(client: ControlClient, process: int) -> None:
+    if process < 0:
+        raise TunnelError(f"{client.name} is run by a process that cannot be seen from this container: stop it there")
+    try:
+        signal.pidfd_send_signal(process, signal.SIGTERM)
+    except ProcessLookupError:  # it ended by itself just now
+        pass
+    except PermissionError:
+        raise TunnelError(f"{client.name}: only root may stop process {client.pid}") from None
 
 
 def _wait_for_end(process: int, who: str, timeout: float) -> None:

@@ -79,7 +79,7 @@ def _ask_other(name: str, directory: Path) -> InterfaceStatus:
 
     with ControlClient.connect(name, directory) as client:
         snapshot = parse_get(client.request("get=1\n\n"), socket.if_nametoindex)
-        return InterfaceStatus.from_snapshot(snapshot, name=name, pid=client.pid or None)
+        return InterfaceStatus.from_snapshot(snapshot, name=name)  # its pid may be that of a parent that is gone
 
 
 def _show(statuses: list[InterfaceStatus]) -> None:

@@ -149,7 +149,8 @@ class ControlSocket:
 
     def _who(self) -> str:
         with contextlib.suppress(ControlError):
-            if pid := daemon_pid(self.name, self.path.parent):
+            pid = daemon_pid(self.name, self.path.parent)
+            if pid and Path(f"/proc/{pid}").exists():  # wireguard-go listens in a process that ends at once
                 return f"process {pid}"
         return "another process"
 

@@ -1,6 +1,7 @@
 """A process that serves a control socket and ends on SIGTERM.
 
-``python -m tests.unit.cli.fake_daemon DIRECTORY [stubborn]`` is wg0. It prints a line when it is ready. A stubborn one is told to end and does not.
+``python -m tests.unit.cli.fake_daemon DIRECTORY [stubborn]`` runs wg0, and prints a line
+when it is ready. A stubborn one is told to end and does not.
 """
 
 import asyncio

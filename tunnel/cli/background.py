@@ -98,8 +98,12 @@ def run_interface(
     from tunnel.daemon.log import set_up_logging
     from tunnel.daemon.service import run
 
+    is_detached = False
+
     def on_ready() -> None:
+        nonlocal is_detached
         if ready_fd is not None:
+            is_detached = True
             announce_ready(ready_fd, keep_stderr=keep_stderr)
             set_up_logging(name, level, to_syslog=not keep_stderr)
 
@@ -110,7 +114,7 @@ def run_interface(
         set_up_logging(name, max(level, logging.WARNING), to_syslog=False)
     try:
         run(name, config, path=path, on_ready=on_ready)
-    except TunnelError as error:
-        if ready_fd is not None:
-            _log.debug("ended: %s", error)
+    except Exception as error:
+        if is_detached:  # nobody sees what we print
+            _log.error("ended: %s", error, exc_info=not isinstance(error, TunnelError))
         raise

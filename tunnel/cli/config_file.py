@@ -42,7 +42,7 @@ class ConfigFile:
 
     @classmethod
     def find(cls, target: str, directories: Sequence[Path]) -> "ConfigFile":
-        """Raise `ConfigError` if there is none."""
+        """Raise `ConfigError` if there is none. One that we may not even look for is for `read` to complain about."""
         name = interface_name(target)
         if _is_path(target):
             if not target.endswith(SUFFIX):
@@ -51,7 +51,7 @@ class ConfigFile:
         else:
             candidates = [directory / f"{name}{SUFFIX}" for directory in directories]
         for path in candidates:
-            if os.path.lexists(path):
+            if _may_be_there(path):
                 return cls(name, path)
         raise ConfigError(f"no configuration: {' and '.join(map(str, candidates))} not found", source=name)
 
@@ -68,6 +68,16 @@ class ConfigFile:
             remedy = f"chmod 600 {shlex.quote(source)}"
             raise ConfigError(f"holds a private key, and everybody may read or change it: {remedy}", source=source)
         return parse_quick(decode_quick(raw, source), source)
+
+
+def _may_be_there(path: Path) -> bool:
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _is_path(target: str) -> bool:

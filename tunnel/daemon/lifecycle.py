@@ -46,6 +46,10 @@ class Links(Protocol):
         self, index: int, *, mtu: int | None = None, txqueuelen: int | None = None, is_up: bool | None = None
     ) -> None: ...
 
+    async def leave_link_local_off(self, index: int) -> None:
+        """So that the kernel does not give the interface an IPv6 address that nobody asked for."""
+        ...
+
     async def add_address(self, index: int, address: IPInterface) -> None: ...
 
     async def address_holder(self, address: IPInterface) -> str | None:
@@ -117,6 +121,7 @@ class Lifecycle:
         index = await self._links.link_index(self._name)
         if index is None:
             raise NetlinkError(f"{self._name}: the interface is gone", errno.ENODEV)
+        await self._links.leave_link_local_off(index)
         for address in interface.addresses:
             await self._links.add_address(index, address)
         mtu = interface.mtu if interface.mtu is not None else await self._route_mtu(endpoints)

@@ -59,6 +59,9 @@ class FakeLinks:
     ) -> None:
         self._change(f"link {index} mtu {mtu} queue {txqueuelen} up {is_up}")
 
+    async def leave_link_local_off(self, index: int) -> None:
+        pass
+
     async def add_address(self, index: int, address: IPInterface) -> None:
         self._change(f"address {address}")
 

@@ -114,6 +114,7 @@ class Service:
     async def _serve_bare(self, on_ready: Callable[[], None]) -> None:
         async with self._interface() as tun:
             index = await self._index()
+            await self._netlink.leave_link_local_off(index)
             await self._netlink.set_link(index, mtu=DEFAULT_MTU)
             async with asyncio.TaskGroup() as tasks, self._control():
                 tasks.create_task(self._watch_link(index))
@@ -178,7 +179,7 @@ class Service:
         """``SaveConfig = true``: write what runs now; the old file stays if that fails."""
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
         try:
-            text = format_quick(merge_snapshot(config, self.snapshot()))
+            text = format_quick(merge_snapshot(config, self.snapshot(), self._resolver.resolved()))
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
             with open(descriptor, "w") as file:
                 file.write(text)

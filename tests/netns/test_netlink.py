@@ -1,0 +1,411 @@
+"""Netlink against real interfaces in a namespace, under both event loops."""
+
+import asyncio
+import errno
+import os
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import aclosing
+from ipaddress import ip_interface, ip_network
+from typing import Any
+
+import pytest
+import uvloop
+
+from tunnel.endpoint import Endpoint
+from tunnel.errors import NetlinkError
+from tunnel.netlink.link import LinkEvent, Netlink
+from tunnel.netlink.watch import watch_link
+from tunnel.testing.namespaces import Namespace, Port, connect
+from tunnel.tun.device import TunDevice
+
+pytestmark = pytest.mark.root
+
+Deed = Callable[[Netlink, int], Awaitable[Any]]
+
+
+class Host:
+    """A namespace with a TUN device, wg0, which is down, and an Ethernet, eth0, which is 192.0.2.1/24."""
+
+    def __init__(self, namespace: Namespace, other: Namespace, runner: Callable[..., Any]) -> None:
+        self.namespace, self.other, self._runner = namespace, other, runner
+        self.ip = namespace.ip
+        connect(Port(namespace, "eth0", ("192.0.2.1/24", "2001:db8::1/64")), Port(other, "eth0", ("192.0.2.2/24",)))
+        with namespace.enter():
+            self.tun = TunDevice.create("wg0")
+
+    def do(self, deed: Deed) -> Any:
+        """Run `deed(netlink, index of wg0)` in the namespace."""
+
+        async def main() -> Any:
+            async with Netlink() as netlink:
+                index = await netlink.link_index("wg0")
+                assert index is not None
+                return await deed(netlink, index)
+
+        with self.namespace.enter():
+            return self._runner(main())
+
+    def refuses(self, deed: Deed, match: str) -> NetlinkError:
+        with pytest.raises(NetlinkError, match=match) as refused:
+            self.do(deed)
+        assert "\n" not in str(refused.value)
+        return refused.value
+
+    def sysctl(self, setting: str) -> None:
+        self.namespace.run("sysctl", "-qw", setting)
+
+    def routes(self, table: str = "main") -> list[str]:
+        """The routes of both families that lead into wg0, the kernel's own multicast ones left out."""
+        where = ("route", "show", "table", table, "dev", "wg0")  # fails where nobody has made the table
+        shown = "".join(self.namespace.run("ip", family, *where, check=False).stdout for family in ("-4", "-6"))
+        return [line.split()[0] for line in shown.splitlines() if not line.startswith(("fe80", "multicast"))]
+
+
+@pytest.fixture(params=[asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+def host(request: pytest.FixtureRequest) -> Iterator[Host]:
+    with Namespace("here") as namespace, Namespace("there") as other:
+        host = Host(namespace, other, request.param)
+        yield host
+        host.tun.close()
+
+
+async def bring_up(netlink: Netlink, index: int) -> None:
+    await netlink.turn_off_link_local(index)
+    await netlink.set_link(index, is_up=True)
+
+
+# --- links
+
+
+@pytest.mark.parametrize("name", ["wg1", "a" * 15, "a" * 40, "", "%"])
+def test_an_interface_that_is_not_there_has_no_index(host: Host, name: str) -> None:
+    assert host.do(lambda netlink, _: netlink.link_index(name)) is None
+
+
+def test_mtu_queue_and_state_are_set_together(host: Host) -> None:
+    host.do(lambda netlink, index: netlink.set_link(index, mtu=1380, txqueuelen=1234, is_up=True))
+    shown = host.ip("link", "show", "wg0")
+    assert "mtu 1380" in shown
+    assert "qlen 1234" in shown
+    assert ",UP" in shown
+
+
+def test_what_is_not_given_stays(host: Host) -> None:
+    host.do(lambda netlink, index: netlink.set_link(index, mtu=1380, is_up=True))
+    host.do(lambda netlink, index: netlink.set_link(index, txqueuelen=7))
+    shown = host.ip("link", "show", "wg0")
+    assert "mtu 1380" in shown
+    assert ",UP" in shown
+    host.do(lambda netlink, index: netlink.set_link(index, is_up=False))
+    assert ",UP" not in host.ip("link", "show", "wg0")
+
+
+def test_an_mtu_that_the_device_cannot_have_is_refused_by_name(host: Host) -> None:
+    refused = host.refuses(
+        lambda netlink, index: netlink.set_link(index, mtu=70000),
+        "cannot set mtu 70000 on wg0: mtu greater than device maximum",
+    )
+    assert refused.errno == errno.EINVAL
+
+
+def test_an_interface_that_went_away_is_an_error_with_its_number(host: Host) -> None:
+    refused = host.refuses(lambda netlink, _: netlink.set_link(999, is_up=True), "interface 999: No such device")
+    assert refused.errno == errno.ENODEV
+
+
+def test_the_link_local_address_can_be_left_off(host: Host) -> None:
+    host.do(bring_up)
+    assert "fe80" not in host.ip("address", "show", "wg0")
+    assert host.tun.read([memoryview(bytearray(1500))]) == []
+
+
+# --- addresses
+
+
+@pytest.mark.parametrize("address", ["10.7.0.1/24", "10.7.0.1/32", "fd07::1/64", "fd07::1/128"])
+def test_an_address_is_added_and_adding_it_again_is_fine(host: Host, address: str) -> None:
+    for _ in range(2):
+        host.do(lambda netlink, index: netlink.add_address(index, ip_interface(address)))
+    assert host.ip("address", "show", "wg0").count(address) == 1
+
+
+def test_an_ipv6_address_is_of_use_at_once(host: Host) -> None:
+    host.do(lambda netlink, index: netlink.add_address(index, ip_interface("fd07::1/64")))
+    assert "tentative" not in host.ip("address", "show", "wg0")
+
+
+def holder_of(address: str) -> Deed:
+    return lambda netlink, _: netlink.address_holder(ip_interface(address))
+
+
+def test_the_holder_of_an_address_is_named_whatever_its_prefix(host: Host) -> None:
+    for address in ("192.0.2.1/32", "2001:db8::1/128"):
+        assert host.do(holder_of(address)) == "eth0"
+
+
+def test_an_address_that_nobody_has_has_no_holder(host: Host) -> None:
+    for address in ("192.0.2.77/24", "2001:db8::77/64"):
+        assert host.do(holder_of(address)) is None
+
+
+def test_where_ipv6_is_disabled_the_error_says_so(host: Host) -> None:
+    host.sysctl("net.ipv6.conf.wg0.disable_ipv6=1")
+    refused = host.refuses(
+        lambda netlink, index: netlink.add_address(index, ip_interface("fd07::1/64")),
+        "cannot add address fd07::1/64 to wg0: IPv6 is disabled there",
+    )
+    assert refused.errno == errno.EACCES
+    host.refuses(
+        lambda netlink, index: netlink.add_route(index, ip_network("fd08::/64"), None), "IPv6 is disabled there"
+    )
+
+
+def test_an_mtu_too_small_for_ipv6_is_the_reason_given(host: Host) -> None:
+    host.do(lambda netlink, index: netlink.set_link(index, mtu=1279, is_up=True))
+    why = "IPv6 needs an MTU of 1280 or more, not 1279"
+    host.refuses(lambda netlink, index: netlink.add_address(index, ip_interface("fd07::1/64")), why)
+    host.refuses(lambda netlink, index: netlink.add_route(index, ip_network("fd08::/64"), None), why)
+
+
+# --- routes
+
+
+@pytest.mark.parametrize("network", ["10.8.0.0/16", "10.9.9.9/32", "fd08::/48", "fd08::9/128"])
+def test_a_route_is_added_and_adding_it_again_is_fine(host: Host, network: str) -> None:
+    host.do(bring_up)
+    for _ in range(2):
+        host.do(lambda netlink, index: netlink.add_route(index, ip_network(network), None))
+    assert host.routes() == [str(network).removesuffix("/32").removesuffix("/128")]
+
+
+@pytest.mark.parametrize(("address", "network"), [("10.7.0.1/24", "10.7.0.0/24"), ("fd07::1/64", "fd07::/64")])
+def test_the_connected_route_of_our_own_address_is_left_as_it_is(host: Host, address: str, network: str) -> None:
+    async def deed(netlink: Netlink, index: int) -> None:
+        await netlink.add_address(index, ip_interface(address))
+        await bring_up(netlink, index)
+        await netlink.add_route(index, ip_network(network), None)
+
+    host.do(deed)
+    assert host.routes() == [network]
+
+
+@pytest.mark.parametrize("network", ["0.0.0.0/0", "::/0"])
+def test_another_table_takes_even_a_default_route(host: Host, network: str) -> None:
+    host.do(bring_up)
+    assert host.do(lambda netlink, _: netlink.route_holder(ip_network(network), 51820)) is None
+    for _ in range(2):
+        host.do(lambda netlink, index: netlink.add_route(index, ip_network(network), 51820))
+    assert host.routes("51820") == ["default"]
+    assert host.routes() == []
+    assert host.do(lambda netlink, _: netlink.route_holder(ip_network(network), 51820)) == "wg0"
+    assert host.do(lambda netlink, _: netlink.route_holder(ip_network(network), None)) is None
+
+
+@pytest.mark.parametrize("network", ["192.0.2.0/24", "2001:db8::/64"])
+def test_a_network_that_another_interface_has_is_refused_by_its_name(host: Host, network: str) -> None:
+    host.do(bring_up)
+    before = host.ip("route"), host.ip("-6", "route")
+    assert host.do(lambda netlink, _: netlink.route_holder(ip_network(network), None)) == "eth0"
+    refused = host.refuses(
+        lambda netlink, index: netlink.add_route(index, ip_network(network), None),
+        f"route {network} is taken: it goes through eth0",
+    )
+    assert refused.errno == errno.EEXIST
+    assert (host.ip("route"), host.ip("-6", "route")) == before
+
+
+def test_a_route_of_another_metric_is_taken_all_the_same(host: Host) -> None:
+    host.do(bring_up)
+    host.ip("route", "add", "10.8.0.0/24", "dev", "eth0", "metric", "500")
+    host.refuses(lambda netlink, index: netlink.add_route(index, ip_network("10.8.0.0/24"), None), "goes through eth0")
+
+
+def test_a_route_over_several_hops_is_held_by_the_first(host: Host) -> None:
+    host.ip("route", "add", "10.8.0.0/24", "nexthop", "via", "192.0.2.2", "nexthop", "via", "192.0.2.3")
+    assert host.do(lambda netlink, _: netlink.route_holder(ip_network("10.8.0.0/24"), None)) == "eth0"
+
+
+def test_a_blackhole_is_a_holder_too(host: Host) -> None:
+    host.do(bring_up)
+    host.ip("route", "add", "blackhole", "10.8.0.0/24")
+    host.refuses(lambda netlink, index: netlink.add_route(index, ip_network("10.8.0.0/24"), None), "of type blackhole")
+
+
+def test_a_longer_or_shorter_prefix_is_not_taken(host: Host) -> None:
+    host.do(bring_up)
+    host.do(lambda netlink, index: netlink.add_route(index, ip_network("192.0.2.0/25"), None))
+    host.do(lambda netlink, index: netlink.add_route(index, ip_network("192.0.0.0/16"), None))
+    assert sorted(host.routes()) == ["192.0.0.0/16", "192.0.2.0/25"]
+
+
+def test_a_route_into_a_link_that_is_down_is_refused(host: Host) -> None:
+    refused = host.refuses(
+        lambda netlink, index: netlink.add_route(index, ip_network("10.8.0.0/24"), None),
+        "cannot add route 10.8.0.0/24 to wg0: Device for nexthop is not up",
+    )
+    assert refused.errno == errno.ENETDOWN
+
+
+def test_many_routes_do_not_make_each_one_slow(host: Host) -> None:
+    host.do(bring_up)
+    lines = (f"route add 10.{number >> 8}.{number & 255}.0/24 dev eth0" for number in range(256, 2256))
+    host.namespace.run("ip", "-b", "-", stdin="\n".join(lines))
+
+    async def deed(netlink: Netlink, index: int) -> float:
+        began = time.perf_counter()
+        for number in range(10):
+            await netlink.add_route(index, ip_network(f"10.200.{number}.0/24"), None)
+        return time.perf_counter() - began
+
+    assert host.do(deed) < 1.0
+    host.refuses(lambda netlink, index: netlink.add_route(index, ip_network("10.8.77.0/24"), None), "goes through eth0")
+
+
+def test_requests_at_the_same_time_get_their_own_answers(host: Host) -> None:
+    async def deed(netlink: Netlink, index: int) -> list[str | None]:
+        networks = ("192.0.2.0/24", "10.8.0.0/24", "2001:db8::/64")
+        return await asyncio.gather(*(netlink.route_holder(ip_network(network), None) for network in networks))
+
+    assert host.do(deed) == ["eth0", None, "eth0"]
+
+
+# --- the MTU on the way to a peer
+
+
+def mtu(endpoint: Endpoint, fwmark: int = 0) -> Deed:
+    return lambda netlink, _: netlink.route_mtu(endpoint, fwmark)
+
+
+def test_the_mtu_is_the_interface_s(host: Host) -> None:
+    host.ip("link", "set", "eth0", "mtu", "1492")
+    for address in ("192.0.2.2", "2001:db8::2"):
+        assert host.do(mtu(Endpoint(address, 9))) == 1492
+
+
+def test_the_mtu_of_the_route_has_precedence(host: Host) -> None:
+    host.ip("route", "add", "203.0.113.0/24", "via", "192.0.2.2", "mtu", "1300")
+    host.ip("route", "add", "2001:db8:9::/64", "via", "2001:db8::2", "mtu", "1301")
+    assert host.do(mtu(Endpoint("203.0.113.9", 9))) == 1300
+    assert host.do(mtu(Endpoint("2001:db8:9::1", 9))) == 1301
+
+
+def test_the_mark_takes_part_in_finding_the_route(host: Host) -> None:
+    host.ip("route", "add", "203.0.113.0/24", "via", "192.0.2.2", "table", "77", "mtu", "1333")
+    host.ip("rule", "add", "fwmark", "0xfffffff0", "lookup", "77")
+    assert host.do(mtu(Endpoint("203.0.113.9", 9))) is None
+    assert host.do(mtu(Endpoint("203.0.113.9", 9), 0xFFFFFFF0)) == 1333
+
+
+@pytest.mark.parametrize("kind", ["unreachable", "blackhole", "prohibit"])
+@pytest.mark.parametrize(
+    ("network", "address"), [("203.0.113.0/24", "203.0.113.9"), ("2001:db8:9::/64", "2001:db8:9::1")]
+)
+def test_a_route_that_leads_nowhere_has_no_mtu(host: Host, kind: str, network: str, address: str) -> None:
+    host.ip("route", "add", kind, network)
+    assert host.do(mtu(Endpoint(address, 9))) is None
+
+
+def test_without_any_route_there_is_no_mtu(host: Host) -> None:
+    assert host.do(mtu(Endpoint("203.0.113.9", 9))) is None
+    assert host.do(mtu(Endpoint("2001:db8:9::1", 9))) is None
+
+
+# --- watching
+
+
+def watched(act: Callable[[int], None], until: Callable[[list[LinkEvent]], bool], **options: int) -> Deed:
+    """Watch wg0; before each next event `act` is called with the number of those seen. End when `until` says so."""
+
+    async def deed(netlink: Netlink, index: int) -> list[LinkEvent]:
+        seen: list[LinkEvent] = []
+        async with asyncio.timeout(10), aclosing(watch_link(index, **options)) as events:
+            async for event in events:
+                seen.append(event)
+                if until(seen):
+                    break
+                act(len(seen))
+        return seen
+
+    return deed
+
+
+def test_watching_begins_with_the_present_state(host: Host) -> None:
+    host.ip("link", "set", "wg0", "mtu", "1400", "up")
+    seen = host.do(watched(lambda _: None, lambda seen: True))
+    assert seen == [LinkEvent("wg0", is_up=True, mtu=1400)]
+
+
+def test_every_change_is_told_in_order_and_once(host: Host) -> None:
+    def act(count: int) -> None:
+        if count == 1:
+            host.ip("link", "set", "wg0", "mtu", "1400")
+            host.ip("link", "set", "wg0", "up")
+            host.ip("link", "set", "wg0", "txqueuelen", "99")  # nothing that we tell of
+            host.ip("link", "set", "eth0", "mtu", "1400")  # nothing of ours
+            host.ip("link", "set", "wg0", "down")
+            host.ip("link", "set", "wg0", "name", "wg9")
+            host.ip("link", "delete", "wg9")
+
+    assert host.do(watched(act, lambda seen: seen[-1].is_gone)) == [
+        LinkEvent("wg0", is_up=False, mtu=1500),
+        LinkEvent("wg0", is_up=False, mtu=1400),
+        LinkEvent("wg0", is_up=True, mtu=1400),
+        LinkEvent("wg0", is_up=False, mtu=1400),
+        LinkEvent("wg9", is_up=False, mtu=1400),
+        LinkEvent("wg9", is_up=False, mtu=1400, is_gone=True),
+    ]
+
+
+def test_after_the_interface_is_gone_the_events_end(host: Host) -> None:
+    seen = host.do(watched(lambda _: host.tun.close(), lambda seen: False))
+    assert [event.is_gone for event in seen] == [False, True]
+
+
+def test_moving_to_another_namespace_is_gone(host: Host) -> None:
+    seen = host.do(
+        watched(lambda _: void(host.ip("link", "set", "wg0", "netns", host.other.name)), lambda seen: seen[-1].is_gone)
+    )
+    assert seen[-1] == LinkEvent("wg0", is_up=False, mtu=1500, is_gone=True)
+
+
+def test_an_index_that_is_not_there_is_gone_from_the_start(host: Host) -> None:
+    async def deed(netlink: Netlink, index: int) -> list[LinkEvent]:
+        return [event async for event in netlink.watch_link(999)]
+
+    assert host.do(deed) == [LinkEvent("", is_up=False, mtu=0, is_gone=True)]
+
+
+def test_after_an_overflow_the_state_is_right_again(host: Host) -> None:
+    def act(count: int) -> None:
+        if count == 1:
+            lines = [f"link set {name} mtu {1300 + number % 100}" for number in range(200) for name in ("wg0", "eth0")]
+            host.namespace.run("ip", "-b", "-", stdin="\n".join([*lines, "link set wg0 mtu 1234"]))
+
+    seen = host.do(watched(act, lambda seen: seen[-1].mtu == 1234, receive_buffer=1))
+    assert seen[0].mtu == 1500
+    assert len(seen) < 200, "nothing overflowed, so nothing was tested"
+
+
+def test_a_watch_that_is_cancelled_leaves_nothing_open(host: Host) -> None:
+    async def deed(netlink: Netlink, index: int) -> None:
+        began = asyncio.Event()
+        before = len(os.listdir("/proc/self/fd"))
+
+        async def watch() -> None:
+            async for _ in netlink.watch_link(index):
+                began.set()
+
+        task = asyncio.create_task(watch())
+        await began.wait()
+        assert len(os.listdir("/proc/self/fd")) == before + 1
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert len(os.listdir("/proc/self/fd")) == before
+
+    host.do(deed)
+
+
+def void(_: object) -> None:
+    """For what is done for its effect."""

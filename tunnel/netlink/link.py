@@ -1,0 +1,230 @@
+"""Giving an interface what it needs: state, MTU, addresses, routes; and asking the host what is there already.
+
+Everything is added so that nothing which was there before is touched: an address or a route that somebody else has is
+an error that names them, one that is ours already is fine. What was added goes with the interface.
+
+pyroute2 takes a third of a second to import and nothing else in `tunnel` imports it, so import this package only where
+an interface is about to be made.
+"""
+
+import asyncio
+import errno
+import os
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from ipaddress import IPv6Interface, IPv6Network, ip_address
+from socket import AF_INET, AF_INET6
+from types import TracebackType
+from typing import Any, Self
+
+from pyroute2.netlink.exceptions import NetlinkError as KernelError
+
+from tunnel.config.model import IPInterface
+from tunnel.config.patch import IPNetwork
+from tunnel.endpoint import Endpoint
+from tunnel.errors import NetlinkError
+from tunnel.netlink.loopsocket import LoopIPRoute
+from tunnel.netlink.routes import MAIN_TABLE, Route, find_routes
+from tunnel.netlink.watch import LinkEvent, watch_link
+
+__all__ = ["LinkEvent", "Netlink"]
+
+IPV6_MIN_MTU = 1280
+
+_SCOPE_LINK = 253
+_ADDR_GEN_MODE_NONE = 1
+_NO_ROUTE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EINVAL, errno.ENETDOWN, errno.EAFNOSUPPORT}
+"""Nothing, or an unreachable, prohibit or blackhole route; or a family that the host lacks."""
+
+
+class Netlink:
+    """A conversation with the kernel about the network namespace that it was opened in.
+
+    Every method raises `NetlinkError` with the kernel's own words and errno, and has then changed nothing.
+    """
+
+    def __init__(self) -> None:
+        self._rtnetlink: LoopIPRoute
+        self._one_dump = asyncio.Lock()
+        """The kernel refuses a second dump on a socket that has not finished the first (EBUSY)."""
+
+    async def __aenter__(self) -> Self:
+        try:
+            self._rtnetlink = LoopIPRoute()
+            await self._rtnetlink.setup_endpoint()
+        except OSError as error:
+            raise NetlinkError(f"cannot open an rtnetlink socket: {error.strerror}", error.errno or 0) from None
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        self._rtnetlink.close()
+
+    async def link_index(self, name: str) -> int | None:
+        """None if there is no such interface."""
+        try:
+            (link,) = await self._rtnetlink.link("get", ifname=name)
+        except KernelError as error:
+            if error.code in {errno.ENODEV, errno.ERANGE, errno.EINVAL}:  # the last two: a name that cannot be
+                return None
+            raise _refusal(f"look for interface '{name}'", error) from None
+        return int(link["index"])
+
+    async def set_link(
+        self, index: int, *, mtu: int | None = None, txqueuelen: int | None = None, is_up: bool | None = None
+    ) -> None:
+        """Set what is not None: MTU in bytes, queue in packets, state."""
+        changes: dict[str, Any] = {}
+        if mtu is not None:
+            changes["mtu"] = mtu
+        if txqueuelen is not None:
+            changes["txqlen"] = txqueuelen
+        if is_up is not None:
+            changes["state"] = "up" if is_up else "down"
+        wanted = ", ".join(f"{name} {value}" for name, value in changes.items())
+        async with self._explained(f"set {wanted} on", index):
+            await self._rtnetlink.link("set", index=index, **changes)
+
+    async def turn_off_link_local(self, index: int) -> None:
+        """Have the kernel invent no IPv6 link-local address when the link comes up, as for its own WireGuard.
+
+        Without it every tunnel would begin with router solicitations, that no peer can be found for. Harmless where
+        there is no IPv6 to begin with.
+        """
+        mode = {"attrs": [("AF_INET6", {"attrs": [("IFLA_INET6_ADDR_GEN_MODE", _ADDR_GEN_MODE_NONE)]})]}
+        try:
+            await self._rtnetlink.link("set", index=index, IFLA_AF_SPEC=mode)
+        except KernelError as error:
+            if error.code not in {errno.EAFNOSUPPORT, errno.EOPNOTSUPP, errno.EINVAL}:
+                raise _refusal("turn off IPv6 link-local addresses", error) from None
+
+    async def add_address(self, index: int, address: IPInterface) -> None:
+        """Fine if it is there already. The route to the address' network comes with it.
+
+        No flag against duplicate address detection is needed: the kernel skips it on a TUN (IFF_NOARP), so an IPv6
+        address is of use at once, and ``ip address`` shows what it would after wg-quick.
+        """
+        try:
+            async with self._explained(f"add address {address} to", index, has_ipv6=isinstance(address, IPv6Interface)):
+                await self._rtnetlink.addr(
+                    "add", index=index, address=str(address.ip), prefixlen=address.network.prefixlen
+                )
+        except NetlinkError as error:
+            if error.errno != errno.EEXIST:  # which the kernel says of the very link only, never of another
+                raise
+
+    async def address_holder(self, address: IPInterface) -> str | None:
+        """The name of an interface that has this very address, with whatever prefix length."""
+        family = AF_INET6 if isinstance(address, IPv6Interface) else AF_INET
+        try:
+            async with self._one_dump:
+                messages = [message async for message in await self._rtnetlink.addr("dump", family=family)]
+        except KernelError as error:
+            raise _refusal(f"look for address {address.ip}", error) from None
+        for message in messages:
+            held = message.get("local") or message.get("address")
+            if held is not None and ip_address(held) == address.ip:
+                return await self._name(message["index"])
+        return None
+
+    async def add_route(self, index: int, network: IPNetwork, table: int | None) -> None:
+        """Route `network` into the interface, in the main table if `table` is None.
+
+        Fine if it leads there already, as the connected route of an address does. A route of the same prefix to
+        somewhere else is an error whatever its metric: ours would win over it or be of no use.
+        """
+        if await self._has_route(index, network, table):
+            return
+        try:
+            async with self._explained(f"add route {network} to", index, has_ipv6=isinstance(network, IPv6Network)):
+                await self._rtnetlink.route(
+                    "add", dst=str(network), oif=index, table=table or MAIN_TABLE, scope=_SCOPE_LINK, proto="static"
+                )
+        except NetlinkError as error:
+            # Somebody was quicker.
+            if error.errno != errno.EEXIST or not await self._has_route(index, network, table):
+                raise
+
+    async def route_holder(self, network: IPNetwork, table: int | None) -> str | None:
+        """The interface of an identical route that is there already, or its kind (``blackhole`` …) if it has none."""
+        routes = await self._routes(network, table)
+        return await self._holder(routes[0]) if routes else None
+
+    async def route_mtu(self, endpoint: Endpoint, fwmark: int) -> int | None:
+        """The largest outer IP packet towards the endpoint: the route's MTU, else its interface's; None: no route."""
+        question: dict[str, Any] = {"dst": endpoint.host}
+        if fwmark:
+            question["mark"] = fwmark
+        if endpoint.scope_id:
+            question["oif"] = endpoint.scope_id
+        try:
+            (route,) = await self._rtnetlink.route("get", **question)
+            if mtu := route.get(("metrics", "mtu")):
+                return int(mtu)
+            (link,) = await self._rtnetlink.link("get", index=route.get("oif"))
+        except KernelError as error:
+            if error.code in _NO_ROUTE:
+                return None
+            raise _refusal(f"find the route to {endpoint}", error) from None
+        return int(link.get("mtu"))
+
+    def watch_link(self, index: int) -> AsyncGenerator[LinkEvent, None]:
+        """The present state, then every change, the last being that it is gone; see `tunnel.netlink.watch`."""
+        return watch_link(index)
+
+    async def _has_route(self, index: int, network: IPNetwork, table: int | None) -> bool:
+        """Whether it leads into our interface; raise `NetlinkError` if it leads elsewhere."""
+        routes = await self._routes(network, table)
+        for route in routes:
+            if route.interface != index:
+                holder = await self._holder(route)
+                verb = "goes through" if route.interface else "is of type"
+                raise NetlinkError(f"route {network} is taken: it {verb} {holder}", errno.EEXIST)
+        return bool(routes)
+
+    async def _routes(self, network: IPNetwork, table: int | None) -> list[Route]:
+        try:
+            async with self._one_dump:
+                return await find_routes(self._rtnetlink, network, table or MAIN_TABLE)
+        except KernelError as error:
+            raise _refusal(f"read the routes to {network}", error) from None
+
+    async def _holder(self, route: Route) -> str:
+        return await self._name(route.interface) if route.interface else route.kind
+
+    async def _name(self, index: int) -> str:
+        try:
+            (link,) = await self._rtnetlink.link("get", index=index)
+        except KernelError:  # gone since
+            return f"interface {index}"
+        return str(link.get("ifname"))
+
+    @asynccontextmanager
+    async def _explained(self, deed: str, index: int, has_ipv6: bool = False) -> AsyncIterator[None]:
+        """Translate the kernel's refusal of `deed` on the interface."""
+        try:
+            yield
+        except KernelError as error:
+            why = await self._ipv6_trouble(index, error.code) if has_ipv6 else None
+            raise _refusal(f"{deed} {await self._name(index)}", error, why) from None
+
+    async def _ipv6_trouble(self, index: int, code: int) -> str | None:
+        """What the kernel means when an interface without IPv6 is given some; None if it is something else."""
+        if code == errno.EACCES:
+            return "IPv6 is disabled there (sysctl net.ipv6.conf.*.disable_ipv6)"
+        if code in {errno.EAFNOSUPPORT, errno.EOPNOTSUPP}:
+            return "this host has no IPv6"
+        if code in {errno.EINVAL, errno.ENODEV}:
+            try:
+                (link,) = await self._rtnetlink.link("get", index=index)
+            except KernelError:
+                return None
+            if link.get("mtu") < IPV6_MIN_MTU:
+                return f"IPv6 needs an MTU of {IPV6_MIN_MTU} or more, not {link.get('mtu')}"
+        return None
+
+
+def _refusal(deed: str, error: KernelError, why: str | None = None) -> NetlinkError:
+    """In one line, with the kernel's own words unless we know better ones."""
+    return NetlinkError(f"cannot {deed}: {why or error.args[1] or os.strerror(error.code)}", error.code)

@@ -118,10 +118,12 @@ class UdpSocket:
         return len(datagrams)
 
     def fileno_towards(self, endpoint: Endpoint) -> int:
-        """The descriptor that `send` uses for it: what to wait on until it is writable."""
-        path = self._path_to(endpoint)
-        assert path is not None, "what cannot be sent at all is not waited for"
-        return path.sock.fileno()
+        """The descriptor that `send` uses for it: what to wait on until it is writable.
+
+        Of a family that the host lacks `send` never waits; then it is any of ours.
+        """
+        sock = self._by_version.get(endpoint.is_ipv6)
+        return sock.fileno() if sock is not None else next(iter(self._sockets), -1)
 
     def set_fwmark(self, fwmark: int) -> None:
         """Mark what is sent from now on; 0 is no mark. Raise `UdpSocketError` (EPERM without CAP_NET_ADMIN)."""

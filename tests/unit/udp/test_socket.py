@@ -234,6 +234,17 @@ def test_an_endpoint_that_cannot_be_is_unsent_and_the_others_are_sent(opened: Op
     assert [payload for payload, _ in receive(sock, "127.0.0.1")] == [b"kept"]
 
 
+def test_each_family_has_its_own_descriptor_to_wait_on(opened: Opener) -> None:
+    sock = opened()
+    towards = [sock.fileno_towards(Endpoint(host, 9)) for host in LOOPBACK]
+    assert towards == list(sock.filenos())
+
+
+def test_there_is_a_descriptor_to_wait_on_for_a_family_that_the_host_lacks(opened: Opener) -> None:
+    sock = opened(0, create=without(socket.AF_INET6))
+    assert sock.fileno_towards(Endpoint("::1", 9)) == sock.filenos()[0]
+
+
 def test_no_mark_needs_no_privilege(opened: Opener) -> None:
     sock = opened(fwmark=0)
     sock.set_fwmark(0)

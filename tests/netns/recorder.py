@@ -1,0 +1,63 @@
+"""Someone with access to the cable: records the frames that a host sends, and sends them again."""
+
+import socket
+import struct
+from types import TracebackType
+from typing import Self
+
+from tests.netns.hosts import CABLE, PORT
+from tunnel.testing.namespaces import Namespace
+
+_ETH_P_ALL = 3
+_ETHERNET, _IPV4, _UDP_CHECKSUM = 14, 20, 6
+_BIGGEST = 1 << 16
+
+
+class Recorder:
+    """Between entering the context and `take`, what leaves `namespace` on the cable as UDP over IPv4 is recorded."""
+
+    def __init__(self, namespace: Namespace) -> None:
+        with namespace.enter():
+            self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_ALL))
+            self._socket.bind((CABLE, _ETH_P_ALL))
+        self._socket.setblocking(False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._socket.close()
+
+    def take(self) -> list[bytes]:
+        """The frames since the last call."""
+        frames: list[bytes] = []
+        while True:
+            try:
+                frame, (_, _, direction, _, _) = self._socket.recvfrom(_BIGGEST)
+            except BlockingIOError:
+                return frames
+            if direction == socket.PACKET_OUTGOING and _is_wireguard(frame):
+                frames.append(_without_checksum(frame))
+
+    def inject(self, frames: list[bytes]) -> None:
+        """Put frames on the cable, as if `namespace` had sent them."""
+        for frame in frames:
+            self._socket.send(frame)
+
+
+def message_type(frame: bytes) -> int:
+    """That of the datagram in a recorded frame."""
+    return frame[_ETHERNET + _IPV4 + 8]
+
+
+def _is_wireguard(frame: bytes) -> bool:
+    if frame[12:14] != b"\x08\x00" or frame[_ETHERNET + 9] != socket.IPPROTO_UDP:
+        return False
+    target: int = struct.unpack_from("!H", frame, _ETHERNET + _IPV4 + 2)[0]
+    return target == PORT
+
+
+def _without_checksum(frame: bytes) -> bytes:
+    """A veth leaves the UDP checksum to a device that is not there; zero says that there is none."""
+    start = _ETHERNET + _IPV4 + _UDP_CHECKSUM
+    return frame[:start] + b"\0\0" + frame[start + 2 :]

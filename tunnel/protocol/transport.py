@@ -21,7 +21,7 @@ SLOT_OVERHEAD = TRANSPORT_OVERHEAD + PADDING - 1
 """How much longer than the longest packet a slot must be."""
 
 MAX_PACKET = 65535 - 20 - 8 - TRANSPORT_OVERHEAD
-"""The longest packet that fits an IPv4 UDP datagram, before padding."""
+"""The longest packet, with its padding, that fits an IPv4 UDP datagram."""
 
 _NONCE = struct.Struct("<4xQ")
 _ZEROS = bytes(PADDING)
@@ -37,13 +37,14 @@ def seal(keypair: Keypair, slots: Sequence[memoryview], lengths: Sequence[int], 
 
     The caller has checked `Keypair.can_send`. The datagrams are views of the slots.
     """
+    padding_limit = min(mtu, MAX_PACKET)
     counter = keypair.send_counter
     keypair.send_counter += len(lengths)
     encrypt_into = keypair.sealer.encrypt_into
     receiver = keypair.remote_index
     datagrams = []
     for slot, length in zip(slots, lengths, strict=False):
-        padded_end = TRANSPORT_HEADER_SIZE + padded_length(length, mtu)
+        padded_end = TRANSPORT_HEADER_SIZE + padded_length(length, padding_limit)
         packet_end = TRANSPORT_HEADER_SIZE + length
         TRANSPORT_HEADER.pack_into(slot, 0, MessageType.TRANSPORT_DATA, receiver, counter)
         slot[packet_end:padded_end] = _ZEROS[: padded_end - packet_end]

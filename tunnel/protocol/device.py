@@ -80,7 +80,7 @@ class Device:
     def apply(self, patch: DevicePatch, now: float) -> None:
         """Change what `patch` says. Never fails: whoever made the patch has checked it."""
         if patch.private_key is not None:
-            self._set_identity(patch.private_key)
+            self._set_identity(patch.private_key, now)
         if patch.listen_port is not None:
             self.listen_port = patch.listen_port
         if patch.fwmark is not None:
@@ -90,6 +90,7 @@ class Device:
                 self._remove_peer(public_key)
         for peer_patch in patch.peers:
             self._apply_peer(peer_patch, now)
+        self._forget_removed()
 
     def up(self, now: float) -> None:
         """The interface is up and the socket open: sessions may begin."""
@@ -213,6 +214,13 @@ class Device:
             peer.scheduled = deadline
             heapq.heappush(self._schedule, (deadline, next(self._tickets), peer))
 
+    def _forget_removed(self) -> None:
+        """Nothing may keep a removed peer, and the secrets in it, until a deadline that it once had."""
+        schedule = [entry for entry in self._schedule if entry[2].scheduled == entry[0]]
+        if len(schedule) < len(self._schedule):
+            heapq.heapify(schedule)
+            self._schedule = schedule
+
     # ── datagrams ────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _receive_data(self, index: int, run: tuple[list[memoryview], list[Endpoint]], now: float) -> None:
@@ -315,7 +323,7 @@ class Device:
 
     # ── peers ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _set_identity(self, private_key: PrivateKey) -> None:
+    def _set_identity(self, private_key: PrivateKey, now: float) -> None:
         """All sessions end with the key they were made under; a peer with our own key is not a peer."""
         identity = None if private_key.is_zero else private_key
         if identity == self._host.identity:
@@ -328,6 +336,9 @@ class Device:
             self._remove_peer(identity.public_key)
         for peer in self._peers.values():
             peer.identity_changed()
+            if self._host.is_up:
+                peer.up(now)
+                self._reschedule(peer)
 
     def _apply_peer(self, patch: PeerPatch, now: float) -> None:
         if self._host.identity is not None and patch.public_key == self._host.identity.public_key:
@@ -346,6 +357,7 @@ class Device:
     def _change_peer(self, peer: Peer, patch: PeerPatch, now: float) -> None:
         if patch.preshared_key is not None:
             peer.preshared_key = patch.preshared_key
+        becomes_reachable = peer.endpoint is None and patch.endpoint is not None
         if patch.endpoint is not None:
             peer.endpoint = patch.endpoint
         if patch.replace_allowed_ips:
@@ -358,6 +370,8 @@ class Device:
         if patch.persistent_keepalive is not None:
             peer.set_persistent_keepalive(patch.persistent_keepalive, now)
         if self._host.is_up:
+            if becomes_reachable:
+                peer.up(now)
             peer.send_staged(now)
 
     def _remove_peer(self, public_key: PublicKey) -> None:

@@ -6,6 +6,10 @@ know whether the response arrived: there it is *next* until the first data under
 
     initiator:  current -> previous, new -> current     (an unconfirmed next -> previous: the other began too)
     responder:  new -> next                             first data under next:  current -> previous, next -> current
+
+When both began at once, each would end up with a current keypair of its own making, and the next rekey would forget one
+that is still in use. So one of them, the same on both sides, yields: its keypair becomes current as always, but the
+other's stays next, and takes over as soon as the other uses it.
 """
 
 from collections.abc import Iterator
@@ -83,10 +87,12 @@ class Keypairs:
     def __iter__(self) -> Iterator[Keypair]:
         return (keypair for keypair in (self.previous, self.current, self.next) if keypair is not None)
 
-    def add(self, keypair: Keypair) -> list[Keypair]:
-        """A handshake made `keypair`."""
+    def add(self, keypair: Keypair, *, yields: bool = False) -> list[Keypair]:
+        """A handshake made `keypair`. With `yields`, one that we began does not push next aside."""
         if not keypair.is_initiator:
             return self._shift(previous=None, current=self.current, next_=keypair)
+        if yields:
+            return self._shift(previous=self.current, current=keypair, next_=self.next)
         return self._shift(previous=self.next or self.current, current=keypair, next_=None)
 
     def confirm(self, keypair: Keypair) -> list[Keypair] | None:

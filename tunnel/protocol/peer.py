@@ -2,13 +2,13 @@
 
 The peer takes batches of packets to seal and of datagrams to open, and is told when its deadline has come. What it
 makes goes into the `Host`'s lists; what it refuses is counted there. Both sides may begin a handshake at once: the one
-we began stays pending while we answer the other's, so both complete and neither has to wait for a retransmission.
+we began stays pending while we answer the other's, so neither has to wait for a retransmission, and whose public key is
+the smaller yields (see `tunnel.protocol.keypair`).
 
     packets  ─ send ──▶ seal under current ──▶ host.datagrams        no keypair: stage, initiate
     datagrams ─ receive ▶ open, replay, source ▶ host.packets        first under next: confirm, flush what is staged
 """
 
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 from math import inf
@@ -19,14 +19,12 @@ from tunnel.keys import NO_PRESHARED_KEY, PrivateKey, PublicKey
 from tunnel.noise.handshake import (
     IncomingHandshake,
     Initiator,
-    TransportKeys,
     compute_static_shared,
 )
 from tunnel.protocol.constants import (
     INITIATIONS_PER_SECOND,
     KEEPALIVE_TIMEOUT,
     MAX_HANDSHAKE_ATTEMPTS,
-    MAX_STAGED_PACKETS,
     REJECT_AFTER_TIME,
     REKEY_AFTER_MESSAGES,
     REKEY_AFTER_TIME,
@@ -36,6 +34,7 @@ from tunnel.protocol.cookie import CookieGenerator
 from tunnel.protocol.events import HandshakeCompleted, HandshakeGaveUp, HandshakeUnanswered, PeerRoamed, SessionExpired
 from tunnel.protocol.host import Host
 from tunnel.protocol.keypair import Keypair, Keypairs
+from tunnel.protocol.staged import StagedPackets
 from tunnel.protocol.stats import DropReason, Drops
 from tunnel.protocol.timers import Timer, Timers
 from tunnel.protocol.transport import SLOT_OVERHEAD, open_in_place, seal
@@ -44,7 +43,6 @@ from tunnel.wire.messages import (
     INITIATION_SIZE,
     RESPONSE_SIZE,
     TRANSPORT_HEADER,
-    TRANSPORT_HEADER_SIZE,
     CookieReply,
     Initiation,
     Response,
@@ -54,14 +52,18 @@ from tunnel.wire.messages import (
 
 
 class PendingHandshake:
-    """An initiation that we sent and whose response may still come."""
+    """An initiation that we sent and whose response may still come.
 
-    __slots__ = ("initiator", "local_index", "peer")
+    `rival` is the keypair that the peer's own initiation made in the meantime.
+    """
+
+    __slots__ = ("initiator", "local_index", "peer", "rival")
 
     def __init__(self, peer: "Peer", initiator: Initiator) -> None:
         self.peer = peer
         self.initiator = initiator
         self.local_index = 0
+        self.rival: Keypair | None = None
 
 
 class Peer:
@@ -82,7 +84,7 @@ class Peer:
         self._cookie = CookieGenerator(public_key)
         self._static_shared: bytes | None = None
         self._pending: PendingHandshake | None = None
-        self._staged: deque[tuple[memoryview, int]] = deque()
+        self._staged = StagedPackets()
         self._latest_timestamp = b""
         self._last_initiation_consumed = -inf
         self._last_handshake_sent = -inf
@@ -99,7 +101,7 @@ class Peer:
             return
         keypair = self.keypairs.current
         if keypair is None or not keypair.can_send(len(lengths), now):
-            self._stage(slots, lengths)
+            self._drop(DropReason.STAGED_OVERFLOW, self._staged.add(slots, lengths))
             self.initiate(now)
             return
         self._transmit(keypair, slots, lengths, now)
@@ -121,11 +123,8 @@ class Peer:
 
     def send_staged(self, now: float) -> None:
         """Send what waits, or go on waiting and see that there is a handshake."""
-        if not self._staged:
-            return
-        staged = list(self._staged)
-        self._staged.clear()
-        self.send([slot for slot, _ in staged], [length for _, length in staged], now)
+        if self._staged:
+            self.send(*self._staged.take(), now)
 
     def receive(
         self, keypair: Keypair, datagrams: Sequence[memoryview], endpoints: Sequence[Endpoint], now: float
@@ -146,7 +145,7 @@ class Peer:
             return
         self._authenticated(latest, now)
         self._confirm(keypair, now)
-        self._ask_for_last_minute_handshake(keypair, now)
+        self._ask_for_last_minute_handshake(now)
         if self._hand_on(packets):
             self.timers.data_received(now)
 
@@ -158,17 +157,6 @@ class Peer:
         self.tx_bytes += sum(map(len, datagrams))
         self.timers.any_authenticated_packet_sent()
         self.timers.any_authenticated_packet_traversed(now)
-
-    def _stage(self, slots: Sequence[memoryview], lengths: Sequence[int]) -> None:
-        """Copy the packets, since the slots are used again; the oldest make room for the newest."""
-        for slot, length in zip(slots, lengths, strict=False):
-            if len(self._staged) >= MAX_STAGED_PACKETS:
-                self._staged.popleft()
-                self._drop(DropReason.STAGED_OVERFLOW)
-            copy = memoryview(bytearray(length + SLOT_OVERHEAD))
-            end = TRANSPORT_HEADER_SIZE + length
-            copy[TRANSPORT_HEADER_SIZE:end] = slot[TRANSPORT_HEADER_SIZE:end]
-            self._staged.append((copy, length))
 
     def _open(self, keypair: Keypair, datagram: memoryview) -> memoryview | None:
         """The packet with its padding; None, and counted, if it is a replay or not authentic."""
@@ -256,9 +244,11 @@ class Peer:
             return
         self._pending = None
         self.rx_bytes += RESPONSE_SIZE
-        keypair = self._derive(keys, remote_index=message.sender, is_initiator=True, now=now)
-        keypair.local_index = pending.local_index
-        self._host.indices.replace(pending.local_index, keypair)
+        keypair = Keypair(
+            self, keys, local_index=pending.local_index, remote_index=message.sender, is_initiator=True, now=now
+        )
+        self._host.indices.replace(keypair.local_index, keypair)
+        self._add(keypair, now, yields=self._yields_to(pending.rival))
         self._authenticated(endpoint, now)
         self._complete(keypair, now)
         self.send_keepalive(now)
@@ -277,22 +267,30 @@ class Peer:
     def _respond(self, incoming: IncomingHandshake, remote_index: int, now: float) -> None:
         host = self._host
         ephemeral, nothing, keys = incoming.create_response(PrivateKey.generate(host.rng), self.preshared_key)
-        keypair = self._derive(keys, remote_index=remote_index, is_initiator=False, now=now)
+        keypair = Keypair(self, keys, local_index=0, remote_index=remote_index, is_initiator=False, now=now)
         keypair.local_index = host.indices.insert(keypair)
+        self._add(keypair, now)
+        if self._pending is not None:
+            self._pending.rival = keypair
         self._last_handshake_sent = now
         self._send_handshake(pack_response(Response(keypair.local_index, remote_index, ephemeral, nothing)), now)
 
-    def _derive(self, keys: TransportKeys, *, remote_index: int, is_initiator: bool, now: float) -> Keypair:
-        keypair = Keypair(self, keys, local_index=0, remote_index=remote_index, is_initiator=is_initiator, now=now)
-        self._forget(self.keypairs.add(keypair))
+    def _add(self, keypair: Keypair, now: float, *, yields: bool = False) -> None:
+        self._forget(self.keypairs.add(keypair, yields=yields))
         self.timers.session_derived(now)
-        return keypair
+
+    def _yields_to(self, rival: Keypair | None) -> bool:
+        """Both began at once, and theirs is the session that shall last."""
+        identity = self._host.identity
+        assert identity is not None
+        return rival is not None and rival is self.keypairs.next and identity.public_key.raw < self.public_key.raw
 
     def _confirm(self, keypair: Keypair, now: float) -> None:
         """Data came under `keypair`; if it is the first under next, the session is ours to use."""
         forgotten = self.keypairs.confirm(keypair)
         if forgotten is not None:
             self._forget(forgotten)
+            self._forget_pending()  # else its response could still replace what both sides now use
             self._complete(keypair, now)
             self.send_staged(now)
 
@@ -305,14 +303,14 @@ class Peer:
         self.timers.handshake_completed()
         self._host.events.append(HandshakeCompleted(self.public_key, self.endpoint, keypair.is_initiator))
 
-    def _ask_for_last_minute_handshake(self, keypair: Keypair, now: float) -> None:
-        """We only receive, under a keypair that we began and that is about to be rejected: renew it in time."""
-        age = now - keypair.created
+    def _ask_for_last_minute_handshake(self, now: float) -> None:
+        """We only receive, and the session that we began is about to be rejected: renew it in time."""
+        keypair = self.keypairs.current
         if (
-            keypair is self.keypairs.current
+            keypair is not None
             and keypair.is_initiator
             and not self._has_asked_for_last_minute_handshake
-            and age >= REJECT_AFTER_TIME - KEEPALIVE_TIMEOUT - REKEY_TIMEOUT
+            and now - keypair.created >= REJECT_AFTER_TIME - KEEPALIVE_TIMEOUT - REKEY_TIMEOUT
         ):
             self._has_asked_for_last_minute_handshake = True
             self.initiate(now)
@@ -343,8 +341,7 @@ class Peer:
         for timer in self.timers.take_due(now):
             match timer:
                 case Timer.ZERO_KEYS:
-                    self.forget_keys()
-                    self._host.events.append(SessionExpired(self.public_key))
+                    self._zero_keys()
                 case Timer.RETRANSMIT:
                     self._retransmit(now)
                 case Timer.NEW_HANDSHAKE:
@@ -357,6 +354,7 @@ class Peer:
                     self.send_keepalive(now)
 
     def up(self, now: float) -> None:
+        """We can reach the peer from now on: the interface is up, its endpoint is known, or we have an identity."""
         self.send_staged(now)
         if self.timers.persistent_keepalive:
             self.send_keepalive(now)
@@ -401,7 +399,18 @@ class Peer:
         self.drops.count(reason, times)
         self._host.drops.count(reason, times)
 
+    def _zero_keys(self) -> None:
+        """All keys go; a handshake under way stays, which after a suspend may have begun a moment ago."""
+        if self.timers.is_pending(Timer.RETRANSMIT):
+            self._forget(self.keypairs.forget())
+        else:
+            self.forget_keys()
+        self._host.events.append(SessionExpired(self.public_key))
+
     def _retransmit(self, now: float) -> None:
+        if self._pending is None:
+            self.initiate(now)  # postponed because we had just responded: nothing of ours went unanswered
+            return
         self._attempts += 1
         self._unanswered += 1
         if self._attempts > MAX_HANDSHAKE_ATTEMPTS:
@@ -419,8 +428,7 @@ class Peer:
             self.endpoint = replace(self.endpoint, source=None)
 
     def _drop_staged(self) -> int:
-        staged = len(self._staged)
-        self._staged.clear()
+        staged = self._staged.clear()
         self._drop(DropReason.HANDSHAKE_GAVE_UP, staged)
         return staged
 

@@ -71,7 +71,7 @@ def host(request: pytest.FixtureRequest) -> Iterator[Host]:
 
 
 async def bring_up(netlink: Netlink, index: int) -> None:
-    await netlink.turn_off_link_local(index)
+    await netlink.leave_link_local_off(index)
     await netlink.set_link(index, is_up=True)
 
 

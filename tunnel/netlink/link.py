@@ -86,7 +86,7 @@ class Netlink:
         async with self._explained(f"set {wanted} on", index):
             await self._rtnetlink.link("set", index=index, **changes)
 
-    async def turn_off_link_local(self, index: int) -> None:
+    async def leave_link_local_off(self, index: int) -> None:
         """Have the kernel invent no IPv6 link-local address when the link comes up, as for its own WireGuard.
 
         Without it every tunnel would begin with router solicitations, that no peer can be found for. Harmless where

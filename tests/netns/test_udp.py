@@ -74,9 +74,17 @@ def arrived(sock: UdpSocket, host: str) -> tuple[bytes, Endpoint]:
     return bytes(room[:length]), endpoint
 
 
+def add_second_address(wire: Wire, second: str) -> str:
+    """Give eth0 another address, which nothing is sent from unless told to; return it with its prefix length."""
+    address = f"{second}/24" if "." in second else f"{second}/64"
+    at_once = () if "." in second else ("nodad", "preferred_lft", "0")
+    wire.left.ip("address", "add", address, "dev", "eth0", *at_once)
+    return address
+
+
 @pytest.mark.parametrize("second", ["192.0.2.77", "2001:db8::77"])
 def test_an_answer_leaves_from_the_second_address_when_that_was_asked(wire: Wire, second: str) -> None:
-    wire.left.ip("address", "add", f"{second}/32" if "." in second else f"{second}/128", "dev", "eth0")
+    add_second_address(wire, second)
     asked = wire.ask(second)
     assert asked.source == Source(second, wire.index(wire.left, "eth0"))
     assert wire.answer(asked).host == second
@@ -86,13 +94,10 @@ def test_an_answer_leaves_from_the_second_address_when_that_was_asked(wire: Wire
 def test_when_the_sticky_address_is_removed_another_is_used_and_nothing_is_lost(
     wire: Wire, own: str, second: str
 ) -> None:
-    length = 24 if "." in second else 64
-    wire.left.ip(
-        "address", "add", f"{second}/{length}", "dev", "eth0", *([] if "." in second else ["preferred_lft", "0"])
-    )
+    address = add_second_address(wire, second)
     asked = wire.ask(second)
     assert wire.answer(asked).host == second
-    wire.left.ip("address", "delete", f"{second}/{length}", "dev", "eth0")
+    wire.left.ip("address", "delete", address, "dev", "eth0")
     assert wire.answer(asked).host == own
     assert wire.here.unsent == 0
 

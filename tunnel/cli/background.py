@@ -15,6 +15,7 @@ import contextlib
 import logging
 import os
 import signal
+import stat
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -79,6 +80,14 @@ def announce_ready(descriptor: int, *, keep_stderr: bool = False) -> None:
     with contextlib.suppress(OSError):  # whoever started us did not wait
         os.write(descriptor, READY)
     os.close(descriptor)
+
+
+def is_stderr_a_file() -> bool:
+    """Whether who started us wants the log in a file, for as long as we run: ``tunnel up -d wg0 2>>wg0.log``."""
+    try:
+        return stat.S_ISREG(os.fstat(2).st_mode)
+    except OSError:  # it is closed
+        return False
 
 
 def run_interface(

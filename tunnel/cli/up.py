@@ -13,6 +13,7 @@ from tunnel.cli.places import Places, pass_places
 Examples:
   tunnel up wg0             /etc/tunnel/wg0.conf, else /etc/wireguard/wg0.conf, until Ctrl-C
   tunnel up -d wg0          the same, in the background; returns when the interface is ready
+  tunnel up -d wg0 2>>wg0.log   with the log in a file instead of syslog
   tunnel up -v ./office.conf
 """
 )
@@ -35,4 +36,11 @@ def up(places: Places, context: click.Context, target: str, detach: bool, verbos
     if detach:
         flags = ["--verbose"] if verbose else []
         context.exit(background.start(background.own_command("tunnel", "up", *flags, str(file.path))))
-    background.run_interface(file.name, file.read(), path=file.path, level=level, ready_fd=ready_fd)
+    background.run_interface(
+        file.name,
+        file.read(),
+        path=file.path,
+        level=level,
+        ready_fd=ready_fd,
+        keep_stderr=background.is_stderr_a_file(),
+    )

@@ -99,6 +99,12 @@ def test_a_tunnel_works_again_after_either_side_was_killed(tmp_path: Path) -> No
         ping(left.namespace, right.inner_ipv4)
 
 
+def test_in_the_background_a_file_given_as_stderr_gets_the_log(host: Host) -> None:
+    host.tunnel_up()
+    host.tunnel("down", host.interface)
+    assert f"interface {host.interface} is up" in host.log_file.read_text()
+
+
 def test_hooks_run_in_order_with_the_name_of_the_interface(host: Host, tmp_path: Path) -> None:
     told = tmp_path / "told"
     phases = ("PreUp", "PostUp", "PreDown", "PostDown")

@@ -144,7 +144,7 @@ async def look_up(name: EndpointName) -> Sequence[Endpoint]:
             found = await loop.getaddrinfo(name.host, name.port, type=socket.SOCK_DGRAM, proto=socket.IPPROTO_UDP)
     except UnicodeError:
         raise OSError("not a valid DNS name") from None
-    return tuple(dict.fromkeys(_endpoint(address) for *_, address in found))
+    return tuple(_endpoint(address) for *_, address in found)
 
 
 class Resolver:

@@ -1,4 +1,4 @@
-"""Many devices on a network that loses, delays, doubles and re-orders, on a clock that a test moves.
+"""Many devices on a network that loses, delays, doubles, re-orders and translates, on a clock that a test moves.
 
 The sans-IO core makes this exact: no socket, no task, no sleep. Two hours of rekeying take milliseconds, and a run
 with the same seed is the same run.
@@ -17,6 +17,7 @@ from collections.abc import Callable
 from ipaddress import IPv4Address, ip_network
 from itertools import count
 from math import inf
+from typing import TypeVar
 
 from tunnel.config.patch import AllowedIPChange, DevicePatch, PeerPatch
 from tunnel.endpoint import Endpoint
@@ -25,11 +26,14 @@ from tunnel.protocol.device import Device
 from tunnel.protocol.events import Event
 from tunnel.protocol.transport import SLOT_OVERHEAD
 from tunnel.testing.clock import FakeClock
-from tunnel.wire.messages import TRANSPORT_HEADER_SIZE
+from tunnel.testing.nat import Nat
+from tunnel.wire.messages import TRANSPORT_HEADER_SIZE, MessageType, message_type
 from tunnel.wire.tai64n import next_stamp
 
 _IPV4_HEADER_SIZE = 20
 _NO_STAMP = bytes(12)
+
+E = TypeVar("E", bound=Event)
 
 
 def ipv4_packet(source: IPv4Address, destination: IPv4Address, payload: bytes) -> bytes:
@@ -51,9 +55,13 @@ class SimulatedHost:
         self.private_key = private_key
         self.public_key = private_key.public_key
         self.endpoint = Endpoint(f"192.0.2.{number}", 51820)
+        self.nat: Nat | None = None
+        """The box that stands between this host and the network, if any."""
         self.address = IPv4Address("10.0.0.0") + number
         self.received: list[bytes] = []
         """Payloads in the order they came out of the tunnel."""
+        self.sent: list[tuple[float, Endpoint, bytes]] = []
+        """Every datagram that left it: when, where to, what."""
         self.events: list[Event] = []
         self.last_stamp = _NO_STAMP
         """What is on disk: `restart` keeps it, a test may take it away."""
@@ -111,8 +119,15 @@ class SimulatedHost:
         """Name of the reason -> count, of what occurred."""
         return dict(self.device.snapshot(0).drops)
 
-    def events_of(self, kind: type[Event]) -> list[Event]:
+    def events_of(self, kind: type[E]) -> list[E]:
         return [event for event in self.events if isinstance(event, kind)]
+
+    def sent_of(self, kind: MessageType) -> list[bytes]:
+        return [datagram for _, _, datagram in self.sent if message_type(datagram) == kind]
+
+    def times_of(self, kind: MessageType) -> list[float]:
+        """When those were sent."""
+        return [when for when, _, datagram in self.sent if message_type(datagram) == kind]
 
     def _start(self) -> Device:
         device = Device(self.network.random.randbytes, self._stamp)
@@ -129,8 +144,8 @@ class SimulatedHost:
 class Network:
     """Carries datagrams between hosts. `loss` and `duplication` are probabilities, `delay` a range in seconds.
 
-    A wide `delay` range re-orders. `filter` may be set to see every datagram and drop those it returns False for;
-    `log` holds every datagram that was sent: (time, from, to, bytes).
+    A wide `delay` range re-orders. `filter` may be set to see every datagram and drop those it returns False for:
+    from where, as seen outside of any NAT, to where, and what.
     """
 
     def __init__(
@@ -147,8 +162,8 @@ class Network:
         self.duplication = duplication
         self.delay = delay
         self.filter: Callable[[Endpoint, Endpoint, bytes], bool] = lambda source, destination, datagram: True
-        self.log: list[tuple[float, Endpoint, Endpoint, bytes]] = []
         self.hosts: list[SimulatedHost] = []
+        self.nats: list[Nat] = []
         self._in_flight: list[tuple[float, int, Endpoint, Endpoint, bytes]] = []
         self._tickets = count()
 
@@ -158,6 +173,12 @@ class Network:
         host = SimulatedHost(self, len(self.hosts) + 1, key)
         self.hosts.append(host)
         return host
+
+    def nat(self, idle: float = 30.0) -> Nat:
+        """A new box with an outside address of its own, for a host's `nat`."""
+        nat = Nat(f"198.51.100.{len(self.nats) + 1}", idle)
+        self.nats.append(nat)
+        return nat
 
     def run(self, seconds: float) -> None:
         """Let that much time pass, with everything that happens in it."""
@@ -186,16 +207,18 @@ class Network:
             host.received.append(bytes(packet[_IPV4_HEADER_SIZE:]))
         host.events += host.device.take_events()
         for datagram, destination in host.device.take_datagrams():
-            self._send(host.endpoint, destination, bytes(datagram))
+            self._send(host, destination, bytes(datagram))
 
-    def _send(self, source: Endpoint, destination: Endpoint, datagram: bytes) -> None:
-        self.log.append((self.clock.now(), source, destination, datagram))
+    def _send(self, host: SimulatedHost, destination: Endpoint, datagram: bytes) -> None:
+        now = self.clock.now()
+        host.sent.append((now, destination, datagram))
+        source = host.nat.outbound(host.endpoint, destination, now) if host.nat else host.endpoint
         if not self.filter(source, destination, datagram):
             return
         copies = 2 if self.random.random() < self.duplication else 1
         for _ in range(copies):
             if self.random.random() >= self.loss:
-                arrival = self.clock.now() + self.random.uniform(*self.delay)
+                arrival = now + self.random.uniform(*self.delay)
                 heapq.heappush(self._in_flight, (arrival, next(self._tickets), source, destination, datagram))
 
     def _next_moment(self) -> float:
@@ -206,11 +229,24 @@ class Network:
         now = self.clock.now()
         while self._in_flight and self._in_flight[0][0] <= now:
             _, _, source, destination, datagram = heapq.heappop(self._in_flight)
-            for host in self.hosts:
-                if (host.endpoint.host, host.endpoint.port) == (destination.host, destination.port):
-                    host.device.receive([memoryview(bytearray(datagram))], [source], now)
-                    self.flush(host)
+            host = self._host_at(destination, source)
+            if host is not None:
+                host.device.receive([memoryview(bytearray(datagram))], [source], now)
+                self.flush(host)
         for host in self.hosts:
             if host.device.deadline <= now:
                 host.device.expire(now)
                 self.flush(host)
+
+    def _host_at(self, destination: Endpoint, source: Endpoint) -> SimulatedHost | None:
+        """Who gets what `source` sent there: nobody, if no host is there or its NAT does not let it in."""
+        behind = next((nat for nat in self.nats if nat.address == destination.host), None)
+        inside = behind.inbound(destination.port, source, self.clock.now()) if behind else destination
+        if inside is None:
+            return None
+        there = (inside.host, inside.port)
+        return next((host for host in self.hosts if host.nat is behind and _place(host.endpoint) == there), None)
+
+
+def _place(endpoint: Endpoint) -> tuple[str, int]:
+    return endpoint.host, endpoint.port

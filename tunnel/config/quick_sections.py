@@ -38,6 +38,7 @@ _SECTION_BY_KEY = {key: section for section, keys in SETTINGS.items() for key in
 _SECTION_BY_WORD = {name.lower(): name for name in SETTINGS}
 _KEY_BY_WORD = {key.lower(): key for key in _SECTION_BY_KEY}
 _QUOTABLE_KEY = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,23}", re.ASCII)
+_QUOTABLE_SECTION = re.compile(r"\[[A-Za-z0-9_-]{0,23}\]", re.ASCII)
 _NO_WHITE_SPACE = {ord(character): None for character in WHITE_SPACE}
 _ITEM_SEPARATORS = re.compile(f"[,{WHITE_SPACE}]+")
 
@@ -148,10 +149,12 @@ def read_sections(text: str, source: str) -> list[Section]:
 
 
 def _section_name(header: str, source: str, line: int) -> str:
+    """The canonical name. Only what looks like a section is quoted: it may be a line with a key, damaged."""
     word = compact(header)
     name = _SECTION_BY_WORD.get(word[1:-1].lower()) if word.endswith("]") else None
     if name is None:
-        raise ConfigError(f"{quote(header)}: neither [Interface] nor [Peer]", source=source, line=line)
+        found = f"{quote(header)}: " if _QUOTABLE_SECTION.fullmatch(word) else ""
+        raise ConfigError(f"{found}neither [Interface] nor [Peer]", source=source, line=line)
     return name
 
 

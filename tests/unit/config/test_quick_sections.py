@@ -32,3 +32,9 @@ def test_a_byte_that_is_not_utf8_is_refused_with_its_line() -> None:
 def test_more_bytes_than_a_configuration_can_have_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"^wg0.conf: longer than 16 MiB"):
         decode_quick(bytes(MAX_FILE_SIZE + 1), "wg0.conf")
+
+
+def test_a_header_that_may_be_a_damaged_line_with_a_key_is_not_quoted() -> None:
+    with pytest.raises(ConfigError) as refusal:
+        read_sections("[PrivateKey = c2VjcmV0\n", "wg0.conf")
+    assert str(refusal.value) == "wg0.conf:1: neither [Interface] nor [Peer]"

@@ -1,9 +1,11 @@
 """Two hosts of the simulated network, as most conversations in these tests need them."""
 
+from tunnel.endpoint import Endpoint
 from tunnel.keys import NO_PRESHARED_KEY, PresharedKey
 from tunnel.protocol.keypair import Keypair
 from tunnel.protocol.peer import Peer
 from tunnel.testing.network import Network, SimulatedHost
+from tunnel.wire.messages import MessageType, message_type
 
 DELAY = 0.01
 """Seconds that a datagram takes, each way."""
@@ -44,3 +46,26 @@ def current_of(host: SimulatedHost, other: SimulatedHost) -> Keypair:
 def indices_of(host: SimulatedHost) -> int:
     """How many receiver indices the host has given away."""
     return len(host.device._host.indices)
+
+
+Held = list[tuple[Endpoint, Endpoint, bytes]]
+"""Datagrams that were taken off the network: from where, to where, what. `Network.inject` puts one back."""
+
+
+def hold(network: Network, *kinds: MessageType) -> Held:
+    """From now on, take messages of these kinds (all, if none is named) off the network into the list returned."""
+    held: Held = []
+
+    def passes(source: Endpoint, destination: Endpoint, datagram: bytes) -> bool:
+        if kinds and message_type(datagram) not in kinds:
+            return True
+        held.append((source, destination, datagram))
+        return False
+
+    network.filter = passes
+    return held
+
+
+def let_pass(network: Network) -> None:
+    """Take nothing off the network any more."""
+    network.filter = lambda source, destination, datagram: True

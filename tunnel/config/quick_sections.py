@@ -38,7 +38,7 @@ _SECTION_BY_KEY = {key: section for section, keys in SETTINGS.items() for key in
 _SECTION_BY_WORD = {name.lower(): name for name in SETTINGS}
 _KEY_BY_WORD = {key.lower(): key for key in _SECTION_BY_KEY}
 _QUOTABLE_KEY = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,23}", re.ASCII)
-_QUOTABLE_SECTION = re.compile(r"\[[A-Za-z0-9_-]{0,23}\]", re.ASCII)
+_QUOTABLE_SECTION = re.compile(r"\[[A-Za-z0-9_-]{0,15}\]?", re.ASCII)
 _NO_WHITE_SPACE = {ord(character): None for character in WHITE_SPACE}
 _ITEM_SEPARATORS = re.compile(f"[,{WHITE_SPACE}]+")
 

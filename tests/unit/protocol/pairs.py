@@ -1,11 +1,13 @@
 """Two hosts of the simulated network, as most conversations in these tests need them."""
 
 from tunnel.endpoint import Endpoint
-from tunnel.keys import NO_PRESHARED_KEY, PresharedKey
+from tunnel.keys import NO_PRESHARED_KEY, PresharedKey, PrivateKey, PublicKey
+from tunnel.noise.handshake import Initiator
+from tunnel.protocol.cookie import CookieGenerator
 from tunnel.protocol.keypair import Keypair
 from tunnel.protocol.peer import Peer
 from tunnel.testing.network import Network, SimulatedHost
-from tunnel.wire.messages import MessageType, message_type
+from tunnel.wire.messages import Initiation, MessageType, message_type, pack_initiation
 
 DELAY = 0.01
 """Seconds that a datagram takes, each way."""
@@ -69,3 +71,11 @@ def hold(network: Network, *kinds: MessageType) -> Held:
 def let_pass(network: Network) -> None:
     """Take nothing off the network any more."""
     network.filter = lambda source, destination, datagram: True
+
+
+def initiation(private_key: PrivateKey, to: PublicKey, *, number: int = 1, sender: int = 7) -> bytes:
+    """An authentic message 1 with a right MAC1, whose timestamp grows with `number`."""
+    ephemeral = PrivateKey(number.to_bytes(32, "big"))
+    initiator = Initiator(private_key, to, NO_PRESHARED_KEY, ephemeral)
+    message = Initiation(sender, *initiator.create_initiation(number.to_bytes(12, "big")))
+    return CookieGenerator(to).add_macs(pack_initiation(message), 0.0)

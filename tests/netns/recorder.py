@@ -10,6 +10,7 @@ from tunnel.testing.namespaces import Namespace
 
 _ETH_P_ALL = 3
 _ETHERNET, _IPV4, _UDP_CHECKSUM = 14, 20, 6
+_DATAGRAM = _ETHERNET + _IPV4 + 8
 _BIGGEST = 1 << 16
 
 
@@ -47,7 +48,14 @@ class Recorder:
 
 def message_type(frame: bytes) -> int:
     """That of the datagram in a recorded frame."""
-    return frame[_ETHERNET + _IPV4 + 8]
+    return frame[_DATAGRAM]
+
+
+def with_later_counter(frame: bytes) -> bytes:
+    """Message 4 in a recorded frame, with a counter that the replay window has not seen."""
+    start = _DATAGRAM + 8
+    counter = int.from_bytes(frame[start : start + 8], "little") + (1 << 20)
+    return frame[:start] + counter.to_bytes(8, "little") + frame[start + 8 :]
 
 
 def _is_wireguard(frame: bytes) -> bool:

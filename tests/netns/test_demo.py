@@ -1,6 +1,7 @@
 """`tunnel demo`, as a user starts it; nothing is left after success, Ctrl-C or SIGTERM."""
 
 import json
+import os
 import signal
 import subprocess
 import tempfile
@@ -22,7 +23,9 @@ class Demo:
 
     def __init__(self, *flags: str) -> None:
         pipe = subprocess.PIPE
-        self.process = subprocess.Popen([BIN / "tunnel", "demo", *flags], stdout=pipe, stderr=pipe, text=True)
+        self.process = subprocess.Popen(
+            [BIN / "tunnel", "demo", *flags], stdout=pipe, stderr=pipe, text=True, start_new_session=True
+        )
 
     def namespaces(self) -> list[Path]:
         return list(NAMESPACES.glob(f"tunnel-{self.process.pid}-*"))
@@ -56,7 +59,7 @@ def started() -> Iterator[Demo]:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_demo_leaves_nothing(started: Demo, number: signal.Signals) -> None:
     interfaces = eventually(started.interfaces, "files are written", 10)
-    started.process.send_signal(number)
+    os.killpg(started.process.pid, number)  # to all of its group, as a terminal does
     status, _, _ = started.finish()
     assert status == 128 + number
     started.assert_nothing_left()

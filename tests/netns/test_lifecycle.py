@@ -43,7 +43,6 @@ def unlink_socket(host: Host) -> None:
 
 
 ENDINGS: dict[str, Callable[[Host], object]] = {
-    "tunnel down": lambda host: host.tunnel("down", host.interface),
     "tunnel down, by file": lambda host: host.tunnel("down", str(host.config_file)),
     "tunnel down, from outside": lambda host: subprocess.run([BIN / "tunnel", "down", host.interface], check=True),
     "SIGTERM": lambda host: os.kill(daemon_pid(host), signal.SIGTERM),

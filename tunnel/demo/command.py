@@ -6,7 +6,6 @@ daemons, the files and the commands are those of a real pair of hosts.
 
 import os
 import shutil
-import sys
 from pathlib import Path
 
 from rich.console import Console
@@ -184,10 +183,8 @@ def _print_commands(stage: Stage, console: Console) -> None:
         "watch the cable": f"{inside} tcpdump -ni {CABLE}",
         "remove everything": f"sh {stage.remover}",
     }
-    console.print("\n[bold]It is left standing.[/] To play with it:")
+    console.print(
+        "\n[bold]It is left standing[/] until you remove it, or the next demo does. To play with it:", soft_wrap=True
+    )
     for what, command in commands.items():
         console.print(f"  [dim]# {what}[/]\n  {escape(command)}", soft_wrap=True)
-
-
-if __name__ == "__main__":
-    sys.exit(run_demo(as_json="--json" in sys.argv, keep="--keep" in sys.argv))

@@ -25,7 +25,7 @@ class Report:
     traffic: Traffic
 
     def print_table(self, console: Console) -> None:
-        kilo = self.download.size / 1e6
+        megabytes = self.download.size / 1e6
         table = Table(title="measured through the tunnel", title_style="bold", show_header=False)
         table.add_column(style="bold")
         table.add_column(justify="right", style="cyan")
@@ -33,7 +33,7 @@ class Report:
         table.add_row(
             "throughput",
             f"{self.download.megabits_per_second:.0f} Mbit/s",
-            f"{kilo:.0f} MB over HTTP in {self.download.seconds:.1f} s, SHA-256 equal",
+            f"{megabytes:.0f} MB over HTTP in {self.download.seconds:.1f} s, SHA-256 equal",
         )
         for family, ping in (("IPv4", self.ping_ipv4), ("IPv6", self.ping_ipv6)):
             table.add_row(f"latency {family}", f"{ping.average_ms:.2f} ms", f"at best {ping.minimum_ms:.2f} ms")

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tunnel.demo.host import Host, find_program
 from tunnel.keys import PrivateKey
-from tunnel.testing.namespaces import Namespace, reap
+from tunnel.testing.namespaces import Namespace, reap, uninterrupted
 
 _SOCKETS = Path("/var/run/wireguard")
 _OWNED_DIRECTORY = re.compile(r"tunnel-demo-(\d+)-\w+")
@@ -50,6 +50,13 @@ class Stage:
         }
         return {name: text for name, text in texts.items() if text}
 
+    def remove(self) -> None:
+        """Everything, even if Ctrl-C is pressed once more."""
+        with uninterrupted():
+            for host in self.hosts:
+                host.namespace.close()
+            shutil.rmtree(self.directory)
+
     def keep(self) -> None:
         """Leave everything standing when the context ends, with a script that removes it."""
         self.is_kept = True
@@ -80,9 +87,7 @@ def open_stage() -> Iterator[Stage]:
         yield stage
     finally:
         if not stage.is_kept:
-            for host in stage.hosts:
-                host.namespace.close()
-            shutil.rmtree(stage.directory)
+            stage.remove()
 
 
 def _free_suffix() -> int:

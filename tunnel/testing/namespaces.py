@@ -89,13 +89,13 @@ class Namespace:
 
     def open(self) -> None:
         """Make it, for who calls `close` himself."""
-        with _uninterrupted():
+        with uninterrupted():
             run_command("ip", "netns", "add", self.name)
             self.ip("link", "set", "lo", "up")
 
     def close(self) -> None:
         """Remove it and everything in it; harmless when repeated."""
-        with _uninterrupted():
+        with uninterrupted():
             for process in self._processes:
                 process.terminate()  # by itself: one just started may not have arrived inside yet
             _remove(self.name)
@@ -208,6 +208,16 @@ def reap() -> list[str]:
 
 
 @contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Hold back signals that ask us to stop (and from the commands that we run) until the block is done."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
 def unwinding() -> Iterator[None]:
     """Within, SIGTERM and SIGHUP raise `SystemExit`, so that every context is left properly. Main thread only."""
 
@@ -220,16 +230,6 @@ def unwinding() -> Iterator[None]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-
-
-@contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Hold back signals that ask us to stop (and from the commands that we run) until the block is done."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _remove(name: str) -> None:

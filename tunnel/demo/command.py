@@ -26,6 +26,7 @@ PINGS = 50
 _FILE = "random.bin"
 _LOG_LINES = 20
 _TOOLS = {"ip": "iproute2", "ping": "iputils-ping"}
+_OPTIONAL_TOOLS = ("wg", "curl", "tcpdump")
 _INTERRUPTED = 130
 
 
@@ -187,4 +188,6 @@ def _print_commands(stage: Stage, console: Console) -> None:
         "\n[bold]It is left standing[/] until you remove it, or the next demo does. To play with it:", soft_wrap=True
     )
     for what, command in commands.items():
+        if any(tool in command.split() and shutil.which(tool) is None for tool in _OPTIONAL_TOOLS):
+            continue
         console.print(f"  [dim]# {what}[/]\n  {escape(command)}", soft_wrap=True)

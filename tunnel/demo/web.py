@@ -16,6 +16,8 @@ from tunnel.testing.namespaces import Namespace
 
 WEB_PORT = 8080
 _PIECE = 1 << 20
+_STRIDES = 60
+"""How often progress is told."""
 _STALL = 10.0
 """Seconds without a byte after which a download has failed."""
 _START = 10.0
@@ -92,8 +94,11 @@ def _receive(
     digest = hashlib.sha256()
     buffer = memoryview(bytearray(_PIECE))
     done = 0
+    next_told = 0
     while received := response.readinto(buffer):
         digest.update(buffer[:received])
         done += received
-        progress(done, expected)
+        if done >= next_told:  # not more often, or drawing would be part of what is measured
+            progress(done, expected)
+            next_told = done + expected // _STRIDES
     return digest.hexdigest(), done

@@ -1,0 +1,32 @@
+"""What must hold of a device's tables between any two calls."""
+
+from math import inf
+
+from tunnel.protocol.constants import MAX_QUEUED_HANDSHAKES, MAX_STAGED_PACKETS
+from tunnel.protocol.device import Device
+from tunnel.protocol.peer import Peer
+
+MAX_STALE_ENTRIES = 200
+"""Per peer: a deadline that moved leaves its entry in the schedule until it comes up, at most 540 s later."""
+
+
+def assert_consistent(device: Device) -> None:
+    """Tables agree with the peers, every deadline will be noticed, and nothing has grown beyond its bound."""
+    host, peers = device._host, list(device._peers.values())
+    assert host.indices._values == {index: owner for peer in peers for index, owner in indices_of(peer)}
+    assert set(host.allowed_ips._networks) <= set(peers)
+    entries = {(deadline, id(peer)) for deadline, _, peer in device._schedule}
+    for peer in peers:
+        assert peer.scheduled <= peer.timers.deadline
+        assert peer.scheduled == inf or (peer.scheduled, id(peer)) in entries
+        assert len(peer._staged) <= MAX_STAGED_PACKETS
+    assert device.deadline <= min([inf, *(peer.timers.deadline for peer in peers)])
+    assert {id(peer) for _, _, peer in device._schedule} <= set(map(id, peers))
+    assert len(device._schedule) <= MAX_STALE_ENTRIES * len(peers)
+    assert len(device._handshakes) <= MAX_QUEUED_HANDSHAKES
+
+
+def indices_of(peer: Peer) -> list[tuple[int, object]]:
+    """The receiver indices that are in use for a peer, and what for."""
+    owners = [*peer.keypairs] if peer._pending is None else [*peer.keypairs, peer._pending]
+    return [(owner.local_index, owner) for owner in owners]

@@ -32,7 +32,8 @@ def star(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Host, list[
         )
         for spoke in spokes:
             meet_at(hub, spoke)
-        hub.namespace.run("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
+        for switch in ("ipv4/ip_forward", "ipv6/conf/all/forwarding"):
+            hub.namespace.run("sh", "-c", f"echo 1 > /proc/sys/net/{switch}")
         for host in (hub, *spokes):
             lan.attach(host.port)
             host.up()

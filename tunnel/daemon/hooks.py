@@ -5,8 +5,9 @@ and ``pipefail``, as in wg-quick's own subshell), else by sh. There is no timeou
 something slow; whoever cancels us ends the hook and everything it started.
 
 A hook gets no descriptor of ours, an empty standard input, default signal handling, and a session of its own, so that a
-second Ctrl-C does not hit the commands that clean up after the first. Its output goes to a file without a name and from
-there to the log when it ends: with a pipe we would wait for ever for a hook that leaves a process in the background.
+second Ctrl-C does not hit the commands that clean up after the first. Its output goes to a file in memory and from
+there to the log when it ends: with a pipe we would wait for ever for a hook that leaves a process in the background,
+and with a file on disk a full one would keep PostDown from cleaning up.
 """
 
 import asyncio
@@ -15,7 +16,6 @@ import logging
 import os
 import shutil
 import signal
-import tempfile
 from collections.abc import Sequence
 from typing import IO
 
@@ -59,7 +59,7 @@ def shell() -> list[str]:
 
 async def _run(phase: str, command: str, interface: str) -> None:
     _log.info("[#] %s", command)
-    with tempfile.TemporaryFile() as output:
+    with open(os.memfd_create("hook"), "w+b") as output:
         try:
             process = await asyncio.create_subprocess_exec(
                 *shell(),

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -55,6 +56,12 @@ async def test_a_failure_in_the_middle_of_a_command_counts(command: str) -> None
 async def test_a_signal_is_named() -> None:
     with pytest.raises(HookError, match="ended by SIGKILL"):
         await run_hooks("PreUp", ["kill -KILL $$"], "wg0")
+
+
+async def test_hooks_run_where_no_file_can_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "full"))
+    with pytest.raises(HookError, match="exit status 1: said"):
+        await run_hooks("PostDown", ["echo said; false"], "wg0")
 
 
 async def test_on_the_way_down_everything_runs_and_failures_are_logged(

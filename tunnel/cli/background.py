@@ -7,6 +7,9 @@
          exit 0                              ▼ runs on
       or the other's status, if the pipe closes without that byte
 
+Whoever sees the command fail may rely on it that nothing was changed. So when it is ended while it waits, the other
+process ends too; and if it was killed, that process finds nobody to tell that it is ready, and undoes everything.
+
 A new process and not a fork: nothing of an event loop, a thread or a half-read stdin is inherited, and the kernel notes
 the right process as the control socket's owner.
 """
@@ -18,7 +21,7 @@ import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,13 +41,13 @@ def own_command(module: str, *arguments: str) -> list[str]:
 
 
 def start(command: Sequence[str]) -> int:
-    """Run ``command --ready-fd N``; return 0 once it is ready, or the status with which it ended before it was.
+    """Run ``command --ready-fd N``; return 0 once it is ready, or the status with which it failed before it was.
 
-    There is no limit of time, since hooks may take any; an interrupt ends the process too. Raise `TunnelError` if it
-    was killed.
+    There is no limit of time, since hooks may take any; an interrupt and SIGTERM end the process too. Raise
+    `TunnelError` if it was killed, or stopped (``tunnel down``) before it was ready.
     """
     receiving, sending = os.pipe()
-    with open(receiving, "rb", buffering=0) as ready:
+    with open(receiving, "rb", buffering=0) as ready, _ended_by_sigterm():
         try:
             process = subprocess.Popen(
                 [*command, "--ready-fd", str(sending)],
@@ -56,7 +59,8 @@ def start(command: Sequence[str]) -> int:
         finally:
             os.close(sending)
         try:
-            status = 0 if ready.read(1) == READY else process.wait()
+            is_ready = ready.read(1) == READY
+            status = 0 if is_ready else process.wait()
         except BaseException:
             process.terminate()
             process.wait()
@@ -64,22 +68,42 @@ def start(command: Sequence[str]) -> int:
     process.returncode = status  # it outlives us, which is what we want: no warning about that
     if status < 0:
         raise TunnelError(f"the background process was ended by {signal.Signals(-status).name}")
+    if status == 0 and not is_ready:
+        raise TunnelError("the background process was stopped before it was ready")
     return status
+
+
+@contextlib.contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """SIGTERM raises `SystemExit`, so that what would be left running can be ended first."""
+
+    def end(number: int, _: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def announce_ready(descriptor: int, *, keep_stderr: bool = False) -> None:
     """In the background process: let go of the caller's output, then tell `start` that it may return.
 
-    In this order, because a caller that reads our output to its end would otherwise wait for as long as we live.
+    In this order, because a caller that reads our output to its end would otherwise wait for as long as we live. Raise
+    `TunnelError` if the caller is gone.
     """
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, sys.__stdout__.fileno() if sys.__stdout__ else 1)
     if not keep_stderr:
         os.dup2(null, 2)
     os.close(null)
-    with contextlib.suppress(OSError):  # whoever started us did not wait
+    try:
         os.write(descriptor, READY)
-    os.close(descriptor)
+    except BrokenPipeError:
+        raise TunnelError("whoever brought the interface up was killed before it was ready") from None
+    finally:
+        os.close(descriptor)
 
 
 def is_stderr_a_file() -> bool:

@@ -24,8 +24,19 @@ def test_it_returns_the_status_of_a_process_that_ended_before() -> None:
     assert background.start(_python("raise SystemExit(3)")) == 3
 
 
-def test_it_returns_0_for_a_process_that_ended_well_before_it_was_ready() -> None:
-    assert background.start(_python("")) == 0
+def test_a_process_that_was_stopped_before_it_was_ready_is_an_error() -> None:
+    with pytest.raises(TunnelError, match="stopped before it was ready"):
+        background.start(_python(""))
+
+
+def test_a_process_whose_caller_was_killed_does_not_become_ready() -> None:
+    receiving, sending = os.pipe()
+    os.close(receiving)
+    done = subprocess.run(
+        [*_python(READY), str(sending)], pass_fds=(sending,), capture_output=True, timeout=20, check=False
+    )
+    os.close(sending)
+    assert done.returncode != 0
 
 
 def test_an_error_before_it_was_ready_is_the_callers_to_see(capfd: pytest.CaptureFixture[str]) -> None:
@@ -69,7 +80,8 @@ def test_a_caller_that_reads_our_output_to_its_end_does_not_wait_for_the_process
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
-def test_an_interrupt_while_waiting_ends_the_process(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_while_waiting_ends_the_process(tmp_path: Path, number: signal.Signals, status: int) -> None:
     os.mkfifo(tmp_path / "pid")
     waiting = f"import os, signal, sys\nopen({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))\nsignal.pause()"
     code = (
@@ -79,12 +91,12 @@ def test_an_interrupt_while_waiting_ends_the_process(tmp_path: Path) -> None:
     )
     with subprocess.Popen(_python(code), stderr=subprocess.PIPE) as parent:
         child = os.pidfd_open(int((tmp_path / "pid").read_text()))
-        parent.send_signal(signal.SIGINT)
+        parent.send_signal(number)
         _, complaint = parent.communicate(timeout=20)
     with pytest.raises(ProcessLookupError):
         signal.pidfd_send_signal(child, 0)
     os.close(child)
-    assert (parent.returncode, complaint.strip()) == (130, b"")
+    assert (parent.returncode, complaint.strip()) == (status, b"")
 
 
 def test_our_own_command_is_not_shadowed_by_the_directory_we_stand_in(tmp_path: Path) -> None:

@@ -7,9 +7,9 @@ know whether the response arrived: there it is *next* until the first data under
     initiator:  current -> previous, new -> current     (an unconfirmed next -> previous: the other began too)
     responder:  new -> next                             first data under next:  current -> previous, next -> current
 
-When both began at once, each would end up with a current keypair of its own making, and the next rekey would forget one
-that is still in use. So one of them, the same on both sides, yields: its keypair becomes current as always, but the
-other's stays next, and takes over as soon as the other uses it.
+When both began at once there are two sessions, and each side may hold another one for current; the next rekey would
+then forget one that is still in use. So of two that different sides began within the rekey timeout, both sides prefer
+the one that the greater public key began: data under it as previous makes it current.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from tunnel.noise.handshake import TransportKeys
-from tunnel.protocol.constants import REJECT_AFTER_MESSAGES, REJECT_AFTER_TIME
+from tunnel.protocol.constants import REJECT_AFTER_MESSAGES, REJECT_AFTER_TIME, REKEY_TIMEOUT
 from tunnel.protocol.replay import ReplayWindow
 
 if TYPE_CHECKING:
@@ -87,12 +87,10 @@ class Keypairs:
     def __iter__(self) -> Iterator[Keypair]:
         return (keypair for keypair in (self.previous, self.current, self.next) if keypair is not None)
 
-    def add(self, keypair: Keypair, *, yields: bool = False) -> list[Keypair]:
-        """A handshake made `keypair`. With `yields`, one that we began does not push next aside."""
+    def add(self, keypair: Keypair) -> list[Keypair]:
+        """A handshake made `keypair`."""
         if not keypair.is_initiator:
             return self._shift(previous=None, current=self.current, next_=keypair)
-        if yields:
-            return self._shift(previous=self.current, current=keypair, next_=self.next)
         return self._shift(previous=self.next or self.current, current=keypair, next_=None)
 
     def confirm(self, keypair: Keypair) -> list[Keypair] | None:
@@ -100,6 +98,21 @@ class Keypairs:
         if keypair is not self.next:
             return None
         return self._shift(previous=self.current, current=keypair, next_=None)
+
+    def prefer(self, keypair: Keypair, *, ours: bool) -> None:
+        """Data came under `keypair`: if both began at once, and it is the one that shall last, it is current again.
+
+        `ours` says that it is the one that we began which shall last.
+        """
+        current = self.current
+        if (
+            keypair is self.previous
+            and current is not None
+            and keypair.is_initiator is ours
+            and current.is_initiator is not ours
+            and abs(current.created - keypair.created) < REKEY_TIMEOUT
+        ):
+            self.previous, self.current = current, keypair
 
     def forget(self) -> list[Keypair]:
         """Let go of all of them."""

@@ -2,8 +2,8 @@
 
 The peer takes batches of packets to seal and of datagrams to open, and is told when its deadline has come. What it
 makes goes into the `Host`'s lists; what it refuses is counted there. Both sides may begin a handshake at once: the one
-we began stays pending while we answer the other's, so neither has to wait for a retransmission, and whose public key is
-the smaller yields (see `tunnel.protocol.keypair`).
+we began stays pending while we answer the other's, so neither has to wait for a retransmission, and both come to agree
+on one of the two sessions (see `tunnel.protocol.keypair`).
 
     packets  ─ send ──▶ seal under current ──▶ host.datagrams        no keypair: stage, initiate
     datagrams ─ receive ▶ open, replay, source ▶ host.packets        first under next: confirm, flush what is staged
@@ -52,18 +52,14 @@ from tunnel.wire.messages import (
 
 
 class PendingHandshake:
-    """An initiation that we sent and whose response may still come.
+    """An initiation that we sent and whose response may still come."""
 
-    `rival` is the keypair that the peer's own initiation made in the meantime.
-    """
-
-    __slots__ = ("initiator", "local_index", "peer", "rival")
+    __slots__ = ("initiator", "local_index", "peer")
 
     def __init__(self, peer: "Peer", initiator: Initiator) -> None:
         self.peer = peer
         self.initiator = initiator
         self.local_index = 0
-        self.rival: Keypair | None = None
 
 
 class Peer:
@@ -248,7 +244,7 @@ class Peer:
             self, keys, local_index=pending.local_index, remote_index=message.sender, is_initiator=True, now=now
         )
         self._host.indices.replace(keypair.local_index, keypair)
-        self._add(keypair, now, yields=self._yields_to(pending.rival))
+        self._add(keypair, now)
         self._authenticated(endpoint, now)
         self._complete(keypair, now)
         self.send_keepalive(now)
@@ -270,23 +266,20 @@ class Peer:
         keypair = Keypair(self, keys, local_index=0, remote_index=remote_index, is_initiator=False, now=now)
         keypair.local_index = host.indices.insert(keypair)
         self._add(keypair, now)
-        if self._pending is not None:
-            self._pending.rival = keypair
         self._last_handshake_sent = now
         self._send_handshake(pack_response(Response(keypair.local_index, remote_index, ephemeral, nothing)), now)
 
-    def _add(self, keypair: Keypair, now: float, *, yields: bool = False) -> None:
-        self._forget(self.keypairs.add(keypair, yields=yields))
+    def _add(self, keypair: Keypair, now: float) -> None:
+        self._forget(self.keypairs.add(keypair))
         self.timers.session_derived(now)
-
-    def _yields_to(self, rival: Keypair | None) -> bool:
-        """Both began at once, and theirs is the session that shall last."""
-        identity = self._host.identity
-        assert identity is not None
-        return rival is not None and rival is self.keypairs.next and identity.public_key.raw < self.public_key.raw
 
     def _confirm(self, keypair: Keypair, now: float) -> None:
         """Data came under `keypair`; if it is the first under next, the session is ours to use."""
+        if keypair is self.keypairs.current:
+            return
+        identity = self._host.identity
+        assert identity is not None
+        self.keypairs.prefer(keypair, ours=identity.public_key.raw > self.public_key.raw)
         forgotten = self.keypairs.confirm(keypair)
         if forgotten is not None:
             self._forget(forgotten)

@@ -13,9 +13,9 @@ NOW = 100.0
 PEER = Peer(PublicKey(b"p" * 32), Host(bytes, bytes))
 
 
-def create_keypair(*, is_initiator: bool = True) -> Keypair:
+def create_keypair(*, is_initiator: bool = True, now: float = NOW) -> Keypair:
     keys = TransportKeys(b"s" * 32, b"r" * 32)
-    return Keypair(PEER, keys, local_index=0x1234, remote_index=0x5678, is_initiator=is_initiator, now=NOW)
+    return Keypair(PEER, keys, local_index=0x1234, remote_index=0x5678, is_initiator=is_initiator, now=now)
 
 
 def begun() -> Keypair:
@@ -102,32 +102,6 @@ def test_beginning_with_an_unconfirmed_next_makes_that_previous_and_forgets_the_
     assert slots(keypairs) == (third, fourth, None)
 
 
-def test_who_yields_leaves_next_where_it_is() -> None:
-    keypairs, old, theirs, ours = Keypairs(), begun(), answered(), begun()
-    keypairs.add(old)
-    keypairs.add(theirs)
-    assert keypairs.add(ours, yields=True) == []
-    assert slots(keypairs) == (old, ours, theirs)
-
-
-def test_what_was_yielded_to_takes_over_when_it_is_used() -> None:
-    keypairs, old, theirs, ours = Keypairs(), begun(), answered(), begun()
-    keypairs.add(old)
-    keypairs.add(theirs)
-    keypairs.add(ours, yields=True)
-    assert keypairs.confirm(theirs) == [old]
-    assert slots(keypairs) == (ours, theirs, None)
-
-
-def test_what_was_yielded_to_and_never_used_goes_with_the_second_rekey() -> None:
-    keypairs, theirs, ours, later = Keypairs(), answered(), begun(), begun()
-    keypairs.add(theirs)
-    keypairs.add(ours, yields=True)
-    assert keypairs.add(later) == [ours]
-    assert slots(keypairs) == (theirs, later, None)
-    assert keypairs.add(begun()) == [theirs]
-
-
 def test_answering_forgets_previous_and_keeps_current() -> None:
     keypairs, first, second, third = Keypairs(), begun(), begun(), answered()
     keypairs.add(first)
@@ -170,9 +144,52 @@ def test_a_keypair_is_confirmed_once() -> None:
 
 
 def test_forgetting_lets_go_of_all_three() -> None:
-    keypairs, first, theirs, ours = Keypairs(), begun(), answered(), begun()
+    keypairs, first, second, third = Keypairs(), begun(), begun(), answered()
     keypairs.add(first)
-    keypairs.add(theirs)
-    keypairs.add(ours, yields=True)
-    assert keypairs.forget() == [first, ours, theirs]
+    keypairs.add(second)
+    keypairs.next = third
+    assert keypairs.forget() == [first, second, third]
     assert list(keypairs) == []
+
+
+# ── both began at once ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def begun_at_once(*, apart: float = 0.0) -> tuple[Keypairs, Keypair, Keypair]:
+    """Theirs is previous and ours is current, derived so many seconds apart."""
+    keypairs, theirs, ours = Keypairs(), answered(), create_keypair(now=NOW + apart)
+    keypairs.add(theirs)
+    keypairs.add(ours)
+    return keypairs, theirs, ours
+
+
+def test_data_under_the_one_that_shall_last_makes_it_current() -> None:
+    keypairs, theirs, ours = begun_at_once()
+    keypairs.prefer(theirs, ours=False)
+    assert slots(keypairs) == (ours, theirs, None)
+
+
+def test_data_under_the_other_changes_nothing() -> None:
+    keypairs, theirs, ours = begun_at_once()
+    keypairs.prefer(theirs, ours=True)
+    assert slots(keypairs) == (theirs, ours, None)
+
+
+def test_data_under_the_one_that_is_current_changes_nothing() -> None:
+    keypairs, theirs, ours = begun_at_once()
+    keypairs.prefer(ours, ours=True)
+    assert slots(keypairs) == (theirs, ours, None)
+
+
+def test_sessions_begun_one_after_the_other_are_not_swapped() -> None:
+    keypairs, theirs, ours = begun_at_once(apart=5.0)
+    keypairs.prefer(theirs, ours=False)
+    assert slots(keypairs) == (theirs, ours, None)
+
+
+def test_sessions_begun_by_the_same_side_are_not_swapped() -> None:
+    keypairs, first, second = Keypairs(), begun(), begun()
+    keypairs.add(first)
+    keypairs.add(second)
+    keypairs.prefer(first, ours=True)
+    assert slots(keypairs) == (first, second, None)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.netns.eventually import eventually
 from tests.netns.flows import datagram_socket
 from tests.netns.hosts import PORT, SOCKETS, Host, Program, open_host
 from tunnel.keys import PrivateKey, PublicKey
@@ -171,6 +172,16 @@ def test_a_taken_port_is_refused_and_nothing_changes(host: Host) -> None:
     assert refused.returncode != 0
     assert os.strerror(errno.EADDRINUSE) in refused.stderr
     assert show(host, "listen-port") == str(PORT)
+
+
+def test_an_interface_whose_port_was_taken_listens_on_the_next_one_it_is_given(host: Host) -> None:
+    host.namespace.ip("link", "set", host.interface, "down")
+    eventually(lambda: f":{PORT} " not in host.namespace.run("ss", "-lun").stdout, "the port is free")
+    with datagram_socket(host.namespace, "0.0.0.0", PORT):
+        host.namespace.ip("link", "set", host.interface, "up")
+        eventually(lambda: "deaf" in host.log_file.read_text(), "the daemon has found it taken")
+        host.wg("set", host.interface, "listen-port", "51997")
+        assert ":51997 " in host.namespace.run("ss", "-lun").stdout
 
 
 BAD_REQUESTS = {

@@ -104,6 +104,17 @@ def test_in_the_background_a_file_given_as_stderr_gets_the_log(host: Host) -> No
     assert f"interface {host.interface} is up" in host.log_file.read_text()
 
 
+@pytest.mark.parametrize("is_deleted", [True, False])
+def test_the_log_tells_whether_somebody_deleted_the_interface(host: Host, is_deleted: bool) -> None:
+    host.tunnel_up()
+    if is_deleted:
+        host.namespace.ip("link", "delete", host.interface)
+    else:
+        host.tunnel("down", host.interface)
+    eventually(lambda: f"interface {host.interface} is gone" in host.log_file.read_text(), "it has ended")
+    assert ("was deleted" in host.log_file.read_text()) == is_deleted
+
+
 def test_hooks_run_in_order_with_the_name_of_the_interface(host: Host, tmp_path: Path) -> None:
     told = tmp_path / "told"
     phases = ("PreUp", "PostUp", "PreDown", "PostDown")

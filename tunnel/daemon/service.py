@@ -100,6 +100,7 @@ class Service:
             self._stamper.close()
         if self._failure is not None:
             raise self._failure
+        _log.info("interface %s is gone", self._name)
 
     def _stop(self, why: TunnelError | None) -> None:
         """End `run`, once; with a reason it raises it."""
@@ -210,18 +211,22 @@ class Service:
         self._move_socket(patch)
         if patch.private_key is not None:
             self._stamper.use(None if patch.private_key.is_zero else patch.private_key.public_key)
-        self._device.apply(patch, self._clock.now())
+        now = self._clock.now()
+        self._device.apply(patch, now)
         if self._socket is not None:
             self._device.listen_port = self._socket.port
+            if self._is_link_up.is_set():
+                self._device.up(now)
         self._resolver.forget(patch)
         self._pipeline.turn()
 
     def _move_socket(self, patch: DevicePatch) -> None:
         """Bind the new port, or set the new mark, before anything else changes: these can be refused."""
-        if self._socket is None:
-            return
         fwmark = self._device.fwmark if patch.fwmark is None else patch.fwmark
-        if patch.listen_port is not None and patch.listen_port != self._socket.port:
+        if self._socket is None:
+            if patch.listen_port is not None and self._is_link_up.is_set():  # deaf: the port was taken
+                self._use_socket(UdpSocket.open(patch.listen_port, fwmark))
+        elif patch.listen_port is not None and patch.listen_port != self._socket.port:
             before = self._socket
             self._use_socket(UdpSocket.open(patch.listen_port, fwmark))
             before.close()
@@ -233,7 +238,8 @@ class Service:
     async def _watch_link(self, index: int) -> None:
         async for event in self._netlink.watch_link(index):
             if event.is_gone:
-                _log.info("interface %s was deleted", self._name)
+                if not self._is_stopping:  # else it was us
+                    _log.info("interface %s was deleted", self._name)
                 self._stop(None)
                 return
             self._link_changed(event)

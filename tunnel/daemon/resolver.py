@@ -18,13 +18,13 @@ import asyncio
 import contextlib
 import logging
 import math
-import socket
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 from tunnel.config.model import TunnelConfig
 from tunnel.config.patch import DevicePatch, PeerPatch
 from tunnel.daemon.clock import Clock
+from tunnel.daemon.dns import SystemDns
 from tunnel.daemon.log import RateLimited
 from tunnel.endpoint import Endpoint, EndpointName
 from tunnel.keys import PublicKey
@@ -41,7 +41,6 @@ LEAST_INTERVAL = 15.0
 PATIENCE = 2
 """Handshakes in a row that may go unanswered while a session lives: one of them may just have been lost."""
 
-LOOKUP_TIMEOUT = 20.0
 REMIND = 600.0
 """Seconds between log lines about a name that does not resolve."""
 
@@ -136,17 +135,6 @@ class EndpointChoice:
         return endpoint
 
 
-async def look_up(name: EndpointName) -> Sequence[Endpoint]:
-    """All addresses of the name (A and AAAA) in getaddrinfo's order, RFC 6724. Raise `OSError` if there is none."""
-    loop = asyncio.get_running_loop()
-    try:
-        async with asyncio.timeout(LOOKUP_TIMEOUT):
-            found = await loop.getaddrinfo(name.host, name.port, type=socket.SOCK_DGRAM, proto=socket.IPPROTO_UDP)
-    except UnicodeError:
-        raise OSError("not a valid DNS name") from None
-    return tuple(_endpoint(address) for *_, address in found)
-
-
 class Resolver:
     """Keeps the names of peers' endpoints and delivers, as patches, what to do about them.
 
@@ -154,10 +142,10 @@ class Resolver:
     `run` returns at once. One task runs `run`.
     """
 
-    def __init__(self, clock: Clock, deliver: Callable[[DevicePatch], None], lookup: Lookup = look_up) -> None:
+    def __init__(self, clock: Clock, deliver: Callable[[DevicePatch], None], lookup: Lookup | None = None) -> None:
         self._clock = clock
         self._deliver = deliver
-        self._lookup = lookup
+        self._lookup = lookup or SystemDns()
         self._choices: dict[PublicKey, EndpointChoice] = {}
         self._changed = asyncio.Event()
         self._answered = asyncio.Event()
@@ -256,10 +244,3 @@ class Resolver:
         line = f"endpoint resolved peer={peer.short} endpoint={endpoint} name={self._choices[peer].name}"
         self._decisions.log(logging.INFO, peer.short, line)
         self._deliver(DevicePatch(peers=(PeerPatch(public_key=peer, update_only=True, endpoint=endpoint),)))
-
-
-def _endpoint(address: tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]) -> Endpoint:
-    """From a socket address as getaddrinfo returns it."""
-    host, port, *rest = address
-    scope_id = rest[1] if len(rest) == 2 else 0
-    return Endpoint.create(str(host).partition("%")[0], int(port), scope_id)

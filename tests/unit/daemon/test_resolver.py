@@ -5,13 +5,12 @@ import contextlib
 import math
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from ipaddress import ip_network
 
 import pytest
 
 from tunnel.config.model import InterfaceConfig, PeerConfig, TunnelConfig
 from tunnel.config.patch import DevicePatch, PeerPatch
-from tunnel.daemon.resolver import LEAST_INTERVAL, EndpointChoice, Resolver, look_up
+from tunnel.daemon.resolver import LEAST_INTERVAL, EndpointChoice, Resolver
 from tunnel.endpoint import Endpoint, EndpointName, Source
 from tunnel.keys import PrivateKey, PublicKey
 from tunnel.protocol.constants import REJECT_AFTER_TIME
@@ -326,18 +325,3 @@ async def test_first_answers_gives_up_on_a_silent_dns() -> None:
         bench.resolver.configure(config(alice="vpn.example.com:51820"))
         await bench.resolver.first_answers(timeout=0.0)
         assert bench.delivered == []
-
-
-async def test_addresses_and_zones_are_looked_up_without_dns() -> None:
-    assert await look_up(EndpointName("fe80::1%lo", 7)) == (Endpoint("fe80::1", 7, 1),)
-
-
-async def test_names_are_looked_up_as_the_host_does() -> None:
-    found = await look_up(EndpointName("localhost", 7))
-    assert found
-    assert all(ip_network(endpoint.host).is_loopback for endpoint in found)
-
-
-async def test_a_name_that_cannot_be_a_name_is_an_os_error() -> None:
-    with pytest.raises(OSError, match="not a valid DNS name"):
-        await look_up(EndpointName("ä" * 300, 7))

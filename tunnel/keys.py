@@ -8,6 +8,7 @@ line and no traceback can leak one.
 import base64
 import binascii
 import hmac
+import re
 from collections.abc import Callable
 from functools import cached_property
 from typing import ClassVar, Self
@@ -18,6 +19,15 @@ KEY_SIZE = 32
 
 Rng = Callable[[int], bytes]
 """``rng(n)`` returns n unpredictable bytes, as `os.urandom` does."""
+
+
+_KEY_TEXT = re.compile(r"[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=")
+"""Base64 of 32 bytes: the last digit has only four bits of them."""
+
+
+def hide_keys(text: str) -> str:
+    """A text of other people, fit to be shown: what looks like a key in base64 is masked, since it may be a secret."""
+    return _KEY_TEXT.sub("(key)", text)
 
 
 class _Key:

@@ -3,7 +3,7 @@ import base64
 import pytest
 
 from tests.vectors import load
-from tunnel.keys import NO_PRESHARED_KEY, PresharedKey, PrivateKey, PublicKey
+from tunnel.keys import NO_PRESHARED_KEY, PresharedKey, PrivateKey, PublicKey, hide_keys
 
 # RFC 7748, section 6.1.
 ALICE_PUBLIC = bytes.fromhex("8520f0098930a754748b7ddcb43ef75a0dbf3a0d26381af4eba4a98eaa9b4e6a")
@@ -137,3 +137,14 @@ def test_a_public_key_shows_itself_as_base64() -> None:
     assert str(key) == "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
     assert repr(key) == f"PublicKey({key})"
     assert key.short == "AAAAAAAA…"
+
+
+@pytest.mark.parametrize("first_byte", [0, 77, 255])
+def test_keys_in_a_text_are_hidden(first_byte: int) -> None:
+    key = PrivateKey(bytes([first_byte]) + SECRET[1:-1] + bytes([first_byte]))
+    assert hide_keys(f"wg set wg0 private-key <(echo {key.to_base64()}) ") == "wg set wg0 private-key <(echo (key)) "
+
+
+def test_what_is_no_key_is_not_hidden() -> None:
+    text = "curl https://example.com/" + "a" * 60 + " && echo a=" + "b" * 41 + "A="
+    assert hide_keys(text) == text

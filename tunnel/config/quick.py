@@ -115,7 +115,7 @@ def _check_peer_keys(config: TunnelConfig, sections: Sequence[Section]) -> None:
     own = config.interface.private_key.public_key
     lines: dict[PublicKey, int] = {}
     for peer, section in zip(config.peers, sections, strict=True):
-        quoted = quote(str(peer.public_key))
+        quoted = f"'{peer.public_key}'"
         if peer.public_key == own:
             raise section.error(f"{quoted}: our own public key; we cannot be our own peer", "PublicKey")
         if peer.public_key in lines:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from tunnel.errors import ConfigError
+from tunnel.keys import hide_keys
 
 WHITE_SPACE = " \t\v\f\r"
 MAX_FILE_SIZE = 16 << 20
@@ -46,7 +47,11 @@ Value = TypeVar("Value")
 
 
 def quote(text: str) -> str:
-    """The text in quotes, without control characters and not longer than a line of a terminal."""
+    """The text in quotes, without keys and control characters, and not longer than a line of a terminal.
+
+    A private key is easily pasted on the wrong line, and an error easily into a ticket.
+    """
+    text = hide_keys(text)
     return repr(text if len(text) <= 60 else text[:59] + "…")
 
 

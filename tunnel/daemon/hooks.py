@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from typing import IO
 
 from tunnel.errors import HookError
+from tunnel.keys import hide_keys
 
 OUTPUT_LINES_LOGGED = 50
 """Of each hook, the last so many lines."""
@@ -58,7 +59,8 @@ def shell() -> list[str]:
 
 
 async def _run(phase: str, command: str, interface: str) -> None:
-    _log.info("[#] %s", command)
+    shown = hide_keys(command)
+    _log.info("[#] %s", shown)
     with open(os.memfd_create("hook"), "w+b") as output:
         try:
             process = await asyncio.create_subprocess_exec(
@@ -71,14 +73,14 @@ async def _run(phase: str, command: str, interface: str) -> None:
                 preexec_fn=_shed,
             )
         except OSError as error:
-            raise HookError(f"{interface}: {phase} '{command}': {error.strerror}") from None
+            raise HookError(f"{interface}: {phase} '{shown}': {error.strerror}") from None
         status = await _finish(process)
         lines = _tail(output)
     for line in lines[-OUTPUT_LINES_LOGGED:]:
         _log.info("%s: %s", phase, line)
     if status != 0:
         last = f": {lines[-1]}" if lines else ""
-        raise HookError(f"{interface}: {phase} '{command}': {_ending(status)}{last}")
+        raise HookError(f"{interface}: {phase} '{shown}': {_ending(status)}{last}")
 
 
 async def _finish(process: asyncio.subprocess.Process) -> int:
@@ -119,9 +121,9 @@ def _ending(status: int) -> str:
 
 
 def _tail(output: IO[bytes]) -> list[str]:
-    """The last lines of what the hook wrote, without empty ones and with nothing that could move the cursor."""
+    """The last lines of what the hook wrote, without empty ones, keys, and anything that could move the cursor."""
     size = output.seek(0, os.SEEK_END)
     output.seek(max(0, size - _OUTPUT_TAIL))
-    text = output.read(_OUTPUT_TAIL).decode(errors="replace")
+    text = hide_keys(output.read(_OUTPUT_TAIL).decode(errors="replace"))
     printable = ("".join(c if c.isprintable() else " " for c in line).rstrip() for line in text.splitlines())
     return [line for line in printable if line]

@@ -248,7 +248,13 @@ def test_a_private_key_of_zeros_is_refused() -> None:
     assert refusal == "wg0.conf:2: PrivateKey: the private key is all zeros"
 
 
-@pytest.mark.parametrize("line", [f"PrivateKey = x{PRIVATE}", f"PrivateKey {PRIVATE}", PRIVATE, f"{PRIVATE} = 1"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(f"PrivateKey = x{PRIVATE}", f"PrivateKey {PRIVATE}", PRIVATE, f"{PRIVATE} = 1"),
+        *(f"{setting} = {PRIVATE}" for setting in ("ListenPort", "Address", "MTU", "Table", "DNS")),
+    ],
+)
 def test_a_secret_in_a_bad_line_is_never_shown(line: str) -> None:
     refusal = refusal_of("[Interface]", line)
     assert refusal.startswith("wg0.conf:2: ")

@@ -64,6 +64,15 @@ async def test_hooks_run_where_no_file_can_be_made(tmp_path: Path, monkeypatch: 
         await run_hooks("PostDown", ["echo said; false"], "wg0")
 
 
+async def test_keys_in_commands_and_their_output_are_not_shown(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    key = "k" * 42 + "A="
+    with pytest.raises(HookError) as caught:
+        await run_hooks("PostUp", [f"echo {key}; false"], "wg0")
+    assert key not in f"{caught.value} {caplog.text}"
+    assert "echo (key); false" in caplog.text
+
+
 async def test_on_the_way_down_everything_runs_and_failures_are_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

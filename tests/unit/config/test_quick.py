@@ -248,17 +248,17 @@ def test_a_private_key_of_zeros_is_refused() -> None:
     assert refusal == "wg0.conf:2: PrivateKey: the private key is all zeros"
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        *(f"PrivateKey = x{PRIVATE}", f"PrivateKey {PRIVATE}", PRIVATE, f"{PRIVATE} = 1"),
-        *(f"{setting} = {PRIVATE}" for setting in ("ListenPort", "Address", "MTU", "Table", "DNS")),
-    ],
-)
+@pytest.mark.parametrize("line", [f"PrivateKey = x{PRIVATE}", f"PrivateKey {PRIVATE}", PRIVATE, f"{PRIVATE} = 1"])
 def test_a_secret_in_a_bad_line_is_never_shown(line: str) -> None:
     refusal = refusal_of("[Interface]", line)
     assert refusal.startswith("wg0.conf:2: ")
     assert PRIVATE[:20] not in refusal
+
+
+@pytest.mark.parametrize("setting", ["ListenPort", "Address", "MTU", "Table", "DNS"])
+def test_a_key_that_was_pasted_on_the_wrong_line_is_not_shown(setting: str) -> None:
+    refusal = refusal_of("[Interface]", f"PrivateKey = {PRIVATE}", f"{setting} = {PRIVATE}")
+    assert refusal.startswith(f"wg0.conf:3: {setting}: '(key)': ")
 
 
 def test_control_characters_do_not_reach_the_terminal() -> None:

@@ -5,12 +5,12 @@ from math import inf
 
 import pytest
 
-from tests.unit.protocol.pairs import create_pair, create_session, current_of, hold, indices_of, peer_of
+from tests.unit.protocol.pairs import create_pair, create_session, current_of, hold, indices_of, initiation, peer_of
 from tunnel.config.patch import AllowedIPChange, DevicePatch, IPNetwork, PeerPatch
 from tunnel.endpoint import Endpoint
 from tunnel.keys import NO_PRESHARED_KEY, PresharedKey, PrivateKey, PublicKey
 from tunnel.protocol.device import Device
-from tunnel.testing.network import Network, SimulatedHost, ipv4_packet
+from tunnel.testing.network import Network, SimulatedHost
 from tunnel.wire.messages import MessageType
 
 NOW = 100.0
@@ -217,6 +217,16 @@ def test_the_same_private_key_changes_nothing() -> None:
     assert current_of(left, right) is before
 
 
+@pytest.mark.parametrize("key", [PrivateKey(bytes(32)), PrivateKey(b"n" * 32)], ids=["none", "another"])
+def test_handshakes_that_wait_were_for_the_old_identity(key: PrivateKey) -> None:
+    network, left, right = create_pair()
+    message = initiation(left.private_key, right.public_key)
+    right.device.receive([memoryview(bytearray(message))], [left.endpoint], network.clock.now())
+    set_key(network, right, key)
+    network.run(1)
+    assert (right.sent, right.drops()) == ([], {})
+
+
 def test_packets_wait_for_an_identity() -> None:
     network, left, right = create_pair()
     set_key(network, left, PrivateKey(bytes(32)))
@@ -324,55 +334,6 @@ def test_down_drops_handshakes_and_packets_that_wait() -> None:
         host.device.down(network.clock.now())
         host.device.expire(network.clock.now() + 1000)
     assert (left.drops(), right.device.take_datagrams()) == ({"handshake_gave_up": 1}, [])
-
-
-# ── routing ──────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def test_the_longest_prefix_says_which_peer_a_packet_goes_to() -> None:
-    network = Network()
-    left, one, two = network.host(), network.host(), network.host()
-    left.connect(one)
-    left.connect(two)
-    wide, narrow = give(NETWORK), give(ip_network("10.1.2.0/24"))
-    patches = PeerPatch(one.public_key, allowed_ips=wide), PeerPatch(two.public_key, allowed_ips=narrow)
-    left.device.apply(DevicePatch(peers=patches), network.clock.now())
-    for host in ("10.1.2.3", "10.1.3.3"):
-        destination = ip_network(host).network_address
-        left.send_packets(ipv4_packet(left.address, destination, host.encode()))  # type: ignore[arg-type]
-    network.run(1)
-    assert (two.received, one.received) == ([b"10.1.2.3"], [b"10.1.3.3"])
-
-
-def test_one_batch_may_go_to_many_peers_in_order() -> None:
-    network = Network()
-    left, one, two = network.host(), network.host(), network.host()
-    left.connect(one)
-    left.connect(two)
-    packets = [ipv4_packet(left.address, (one, two)[number % 2].address, b"%d" % number) for number in range(6)]
-    left.send_packets(*packets)
-    network.run(1)
-    assert (one.received, two.received) == ([b"0", b"2", b"4"], [b"1", b"3", b"5"])
-
-
-def test_a_peer_may_not_speak_in_the_name_of_another() -> None:
-    network = Network()
-    right, honest, liar = network.host(), network.host(), network.host()
-    right.connect(honest)
-    liar.connect(right)
-    liar.send_packets(ipv4_packet(honest.address, right.address, b"it is me"))
-    network.run(1)
-    assert right.received == []
-    drops = {peer.public_key: peer.drops for peer in right.device.snapshot(0).peers}
-    assert drops == {liar.public_key: {"source_not_allowed": 1}, honest.public_key: {}}
-
-
-@pytest.mark.parametrize("tail", [b"", b"\0" * 9, b"\xff" * 9])
-def test_what_follows_the_ip_packet_is_cut_off(tail: bytes) -> None:
-    network, left, right = create_session()
-    left.send_packets(ipv4_packet(left.address, right.address, b"hello") + tail)
-    network.run(1)
-    assert right.received == [b"hello"]
 
 
 # ── showing ──────────────────────────────────────────────────────────────────────────────────────────────────────────

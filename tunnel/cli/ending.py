@@ -23,6 +23,7 @@ INTERRUPTED = 130
 
 def run(command: click.Command, program: str, arguments: Sequence[str] | None = None) -> int:
     """Run a command on its arguments (None: those of the process) and return the exit status."""
+    _open_standard_streams()
     try:
         status = command.main(arguments, prog_name=program, standalone_mode=False)
         sys.stdout.flush()
@@ -39,3 +40,19 @@ def run(command: click.Command, program: str, arguments: Sequence[str] | None = 
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     return status if isinstance(status, int) else 0
+
+
+def _open_standard_streams() -> None:
+    """Point to /dev/null what whoever started us has closed (``2>&-``).
+
+    Else the next descriptor that is opened, the TUN device perhaps, would become our standard output.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free, which is this one
+            os.set_inheritable(descriptor, True)
+    sys.stdin = sys.stdin or os.fdopen(0)
+    sys.stdout = sys.stdout or os.fdopen(1, "w")
+    sys.stderr = sys.stderr or os.fdopen(2, "w")

@@ -70,3 +70,19 @@ def test_nobody_reading_is_quiet(lines: int) -> None:
     process.stdout = None
     _, complaint = process.communicate(b"", timeout=20)
     assert (process.returncode, complaint) == (1, b"")
+
+
+@pytest.mark.parametrize("redirection", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_closed_standard_stream_is_as_good_as_none(redirection: str) -> None:
+    code = (
+        "import click, os, sys; from tunnel.cli import ending\n"
+        "def say():\n"
+        "    opened = os.open('/', os.O_RDONLY)\n"
+        "    print('hello'); print('hello', file=sys.stderr)\n"
+        "    click.get_current_context().exit(0 if opened > 2 else 9)\n"
+        "sys.exit(ending.run(click.Command('say', callback=say), 'tunnel', []))"
+    )
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$0" -c "$1" {redirection}', sys.executable, code], timeout=20, check=False
+    )
+    assert done.returncode == 0

@@ -134,6 +134,17 @@ def test_save_config_writes_what_was_running(host: Host) -> None:
     assert host.config_file.stat().st_mode & 0o777 == 0o600
 
 
+def test_save_config_writes_through_a_link(host: Host) -> None:
+    add_settings(host, "SaveConfig = true")
+    elsewhere = host.config_file.rename(host.directory / "elsewhere")
+    host.config_file.symlink_to(elsewhere)
+    host.tunnel_up()
+    host.wg("set", host.interface, "peer", str(OTHER), "persistent-keepalive", "19")
+    host.tunnel("down", host.interface)
+    assert host.config_file.is_symlink()
+    assert "PersistentKeepalive = 19" in elsewhere.read_text()
+
+
 def test_no_routes_with_table_off(host: Host) -> None:
     add_settings(host, "Table = off")
     host.tunnel_up()

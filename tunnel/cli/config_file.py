@@ -60,7 +60,7 @@ class ConfigFile:
         source = str(self.path)
         try:
             with self.path.open("rb") as file:
-                modes = os.fstat(file.fileno()).st_mode, self.path.parent.stat().st_mode
+                modes = os.fstat(file.fileno()).st_mode, self.path.resolve().parent.stat().st_mode
                 raw = file.read(MAX_FILE_SIZE + 1)
         except OSError as error:
             raise ConfigError(error.strerror or str(error), source=source) from None

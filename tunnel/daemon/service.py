@@ -177,7 +177,8 @@ class Service:
         self._tun.close()
 
     def _save(self, config: TunnelConfig, path: Path) -> None:
-        """``SaveConfig = true``: write what runs now; the old file stays if that fails."""
+        """``SaveConfig = true``: write what runs now; the old file stays if that fails, and a link to it always."""
+        path = path.resolve()
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
         try:
             text = format_quick(merge_snapshot(config, self.snapshot(), self._resolver.resolved()))

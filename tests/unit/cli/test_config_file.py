@@ -85,6 +85,15 @@ def test_a_file_open_to_everybody_is_refused_with_the_remedy(tmp_path: Path, mod
     assert message.endswith(f": chmod 600 '{path}'")
 
 
+def test_behind_a_link_the_files_own_directory_counts(tmp_path: Path) -> None:
+    path = _write(tmp_path / "open" / "wg0.conf", mode=0o644)
+    private = tmp_path / "private"
+    private.mkdir(0o700)
+    (private / "wg0.conf").symlink_to(path)
+    with pytest.raises(ConfigError, match="holds a private key"):
+        ConfigFile("wg0", private / "wg0.conf").read()
+
+
 def test_a_mistake_is_told_with_file_and_line(tmp_path: Path) -> None:
     path = _write(tmp_path / "etc" / "wg0.conf", TEXT.replace("51820", "90000"))
     with pytest.raises(ConfigError) as refused:

@@ -43,7 +43,7 @@ FAST = settings(
     suppress_health_check=list(HealthCheck),
     phases=[Phase.explicit, Phase.generate, Phase.shrink],
 )
-LONG = settings(FAST, max_examples=200, stateful_step_count=100, derandomize=False)
+LONG = settings(FAST, max_examples=150, stateful_step_count=100, derandomize=False)
 
 
 # ── mutations of a datagram ──────────────────────────────────────────────────────────────────────────────────────────
@@ -109,7 +109,7 @@ class Conversations(RuleBasedStateMachine):
     @rule(sender=HOSTS, receiver=HOSTS, count=st.integers(1, 3))
     def send(self, sender: int, receiver: int, count: int) -> None:
         payloads = [b"%d %d" % (len(self.sent), number) for number in range(count)]
-        self.sent.update((receiver, payload) for payload in payloads)
+        self.sent.update((self.place(receiver), payload) for payload in payloads)
         self.hosts[sender].send_to(self.hosts[receiver], *payloads)
 
     @rule(sender=HOSTS)
@@ -216,8 +216,17 @@ class Conversations(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_delivered_that_was_not_sent_nor_twice(self) -> None:
-        for number, host in enumerate(getattr(self, "hosts", [])):
-            assert not Counter((number, payload) for payload in host.received) - self.sent
+        if not hasattr(self, "hosts"):
+            return
+        hosts = enumerate(self.hosts)
+        assert (
+            not Counter((self.place(number), payload) for number, host in hosts for payload in host.received)
+            - self.sent
+        )
+
+    def place(self, number: int) -> int:
+        """Where a packet to that host may come out: only there."""
+        return number
 
 
 def bytes_heard(host: SimulatedHost) -> int:
@@ -235,6 +244,10 @@ ALLOWED_IPS = st.lists(st.builds(AllowedIPChange, NETWORKS, st.booleans()), max_
 
 class Reconfigurations(Conversations):
     """The same while somebody changes the configuration of the hosts."""
+
+    def place(self, number: int) -> int:
+        """Anywhere: allowed IPs may send it to another host."""
+        return 0
 
     @rule(
         host=HOSTS,

@@ -1,0 +1,1 @@
+"""Superpackets <-> packets, vectorised: what a network card's offload engine does."""

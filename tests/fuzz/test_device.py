@@ -28,6 +28,7 @@ from tunnel.wire.messages import (
     MessageType,
     message_type,
 )
+from tunnel.wire.train import Train
 
 STRANGER = Endpoint("203.0.113.9", 999)
 SHORT_PAUSES = st.sampled_from([0.0, 0.001, 0.02, 1.0, 5.4, 11.0, 16.0])
@@ -189,10 +190,10 @@ class Conversations(RuleBasedStateMachine):
         device = host.device
         self.network.run(0)
         drops, received, heard = Counter(host.drops()), len(host.received), bytes_heard(host)
-        device.receive([memoryview(bytearray(datagram))], [source], self.now)
+        device.receive([Train.single(memoryview(bytearray(datagram)))], [source], self.now)
         while device.deadline <= self.now:
             device.expire(self.now)
-        answers = [bytes(answer) for answer, _ in device._host.datagrams]
+        answers = [bytes(answer.buffer) for answer, _ in device._host.datagrams]
         self.network.flush(host)
         dropped = Counter(host.drops()) - drops
         is_authentic = bytes_heard(host) > heard
@@ -353,7 +354,7 @@ def test_any_batch_is_counted_as_often_as_it_is_long(datagrams: list[bytes], sec
     network, _, right = create_session()
     network.run(seconds)
     before = sum(right.drops().values())
-    batch = [memoryview(bytearray(datagram)) for datagram in datagrams]
+    batch = [Train.single(memoryview(bytearray(datagram))) for datagram in datagrams]
     right.device.receive(batch, [STRANGER] * len(batch), network.clock.now())
     assert sum(right.drops().values()) - before == len(datagrams)
     assert right.device.take_packets() == []

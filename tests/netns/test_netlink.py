@@ -114,6 +114,28 @@ def test_an_interface_that_went_away_is_an_error_with_its_number(host: Host) -> 
     assert refused.errno == errno.ENODEV
 
 
+def test_the_largest_superpacket_is_set_along_with_the_others(host: Host) -> None:
+    assert host.do(lambda netlink, index: netlink.set_link(index, mtu=1380, gso_max_size=61000)) is True
+    shown = host.ip("-d", "link", "show", "wg0")
+    assert "mtu 1380" in shown
+    assert "gso_max_size 61000" in shown
+
+
+def test_a_superpacket_larger_than_the_device_can_have_is_no_error_and_changes_nothing_else(host: Host) -> None:
+    assert host.do(lambda netlink, index: netlink.set_link(index, mtu=1380, gso_max_size=1 << 20)) is False
+    shown = host.ip("-d", "link", "show", "wg0")
+    assert "mtu 1380" in shown
+    assert "gso_max_size 65536" in shown
+
+
+def test_a_superpacket_size_for_an_interface_that_went_away_is_an_error(host: Host) -> None:
+    refused = host.refuses(
+        lambda netlink, _: netlink.set_link(999, gso_max_size=61000),
+        "cannot set gso_max_size 61000 on interface 999: No such device",
+    )
+    assert refused.errno == errno.ENODEV
+
+
 def test_the_link_local_address_can_be_left_off(host: Host) -> None:
     host.do(bring_up)
     assert "fe80" not in host.ip("address", "show", "wg0")

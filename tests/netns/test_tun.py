@@ -1,18 +1,22 @@
-"""A real TUN device in a namespace of its own."""
+"""A real TUN device in a namespace of its own; see test_tun_offload.py for superpackets."""
 
 import errno
+import fcntl
 import select
 import socket
 import struct
 import subprocess
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from tunnel.errors import TunDeviceError
 from tunnel.testing.namespaces import Namespace
-from tunnel.tun.device import TunDevice
+from tunnel.tun.attach import IFF_VNET_HDR, TUNGETFEATURES
+from tunnel.tun.device import Frame, TunDevice
+from tunnel.wire.virtio import PLAIN, VIRTIO_HEADER_SIZE
 
 pytestmark = pytest.mark.root
 
@@ -23,11 +27,27 @@ def host() -> Iterator[Namespace]:
         yield host
 
 
-@pytest.fixture
-def device(host: Namespace) -> Iterator[TunDevice]:
+def without_virtio_headers(descriptor: int, request: int, argument: Any) -> Any:
+    """The ioctls of a kernel that has never heard of them."""
+    answer = fcntl.ioctl(descriptor, request, argument)
+    if request == TUNGETFEATURES:
+        (features,) = struct.unpack("=i", answer)
+        return struct.pack("=i", features & ~IFF_VNET_HDR)
+    return answer
+
+
+KERNELS = {
+    "offload": lambda: TunDevice.create("wg0"),
+    "headers": lambda: TunDevice.create("wg0", offload=False),
+    "bare": lambda: TunDevice.create("wg0", ioctl=without_virtio_headers),
+}
+
+
+@pytest.fixture(params=KERNELS)
+def device(host: Namespace, request: pytest.FixtureRequest) -> Iterator[TunDevice]:
     """wg0 with 10.7.0.1/24, up; router solicitations and their like turned off."""
     with host.enter():
-        device = TunDevice.create("wg0")
+        device = KERNELS[request.param]()
     host.ip("link", "set", "wg0", "addrgenmode", "none")
     host.ip("address", "add", "10.7.0.1/24", "dev", "wg0")
     host.ip("link", "set", "wg0", "up")
@@ -35,12 +55,17 @@ def device(host: Namespace) -> Iterator[TunDevice]:
     device.close()
 
 
-def udp_packet(source: str, destination: str, payload: bytes) -> bytes:
-    """IPv4 without a UDP checksum, port 7 to port 7."""
+def udp_frame(source: str, destination: str, payload: bytes) -> Frame:
+    """IPv4 without a UDP checksum, port 7 to port 7, behind a zero header."""
     header = bytearray(struct.pack("!BBHHHBBH", 0x45, 0, 28 + len(payload), 0, 0, 64, 17, 0))
     header += socket.inet_aton(source) + socket.inet_aton(destination)
     header[10:12] = (65535 - int.from_bytes(header) % 65535).to_bytes(2)
-    return bytes(header) + struct.pack("!HHHH", 7, 7, 8 + len(payload), 0) + payload
+    packet = bytes(header) + struct.pack("!HHHH", 7, 7, 8 + len(payload), 0) + payload
+    return [PLAIN + packet[:20], packet[20:]]
+
+
+def buffers(count: int) -> list[memoryview]:
+    return [memoryview(bytearray(VIRTIO_HEADER_SIZE + 65535)) for _ in range(count)]
 
 
 def send_from_host(host: Namespace, payload: bytes, count: int = 1, to: str = "10.7.0.2") -> None:
@@ -49,52 +74,62 @@ def send_from_host(host: Namespace, payload: bytes, count: int = 1, to: str = "1
             sender.sendto(payload, (to, 7))
 
 
-def test_what_the_host_sends_is_read_as_bare_ip_packets(host: Namespace, device: TunDevice) -> None:
+def test_what_the_host_sends_is_read_behind_a_virtio_header(host: Namespace, device: TunDevice) -> None:
     send_from_host(host, b"payload")
-    room = [memoryview(bytearray(1500)) for _ in range(3)]
-    assert device.read(room) == [35]
-    assert room[0][0] == 0x45
-    assert bytes(room[0][28:35]) == b"payload"
+    room = buffers(3)
+    assert device.read(room) == [VIRTIO_HEADER_SIZE + 35]
+    frame = bytes(room[0])
+    assert frame[VIRTIO_HEADER_SIZE] == 0x45
+    assert frame[VIRTIO_HEADER_SIZE + 28 :][:7] == b"payload"
+
+
+def test_without_offloads_there_is_nothing_left_to_do_in_what_is_read(host: Namespace, device: TunDevice) -> None:
+    send_from_host(host, b"payload")
+    (room,) = buffers(1)
+    room[:VIRTIO_HEADER_SIZE] = b"\xff" * VIRTIO_HEADER_SIZE
+    device.read([room])
+    assert (bytes(room[:VIRTIO_HEADER_SIZE]) == PLAIN) == (not device.offloads)
 
 
 def test_what_is_written_arrives_at_a_socket(host: Namespace, device: TunDevice) -> None:
     with host.enter(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
         receiver.bind(("10.7.0.1", 7))
         receiver.settimeout(2)
-        assert device.write([memoryview(udp_packet("10.7.0.2", "10.7.0.1", b"payload"))]) == 0
+        assert device.write([udp_frame("10.7.0.2", "10.7.0.1", b"payload")]) == 0
         assert receiver.recvfrom(100) == (b"payload", ("10.7.0.2", 7))
 
 
 def test_a_full_queue_is_read_in_batches_and_in_order(host: Namespace, device: TunDevice) -> None:
     for number in range(400):
         send_from_host(host, number.to_bytes(2))
-    room = [memoryview(bytearray(1500)) for _ in range(64)]
+    room = buffers(64)
     numbers: list[int] = []
     while lengths := device.read(room):
-        numbers += [int.from_bytes(room[i][28:30]) for i in range(len(lengths))]
+        numbers += [int.from_bytes(frame[VIRTIO_HEADER_SIZE + 28 :][:2]) for frame in room[: len(lengths)]]
     assert numbers == list(range(400))
 
 
 def test_a_packet_of_nine_thousand_bytes_passes_when_the_mtu_allows_it(host: Namespace, device: TunDevice) -> None:
     host.ip("link", "set", "wg0", "mtu", "9000")
     send_from_host(host, bytes(9000 - 28))
-    assert device.read([memoryview(bytearray(9000))]) == [9000]
+    assert device.read(buffers(1)) == [VIRTIO_HEADER_SIZE + 9000]
 
 
 def test_garbage_among_packets_is_refused_and_the_others_arrive(host: Namespace, device: TunDevice) -> None:
-    good = memoryview(udp_packet("10.7.0.2", "10.7.0.1", b"payload"))
+    good = udp_frame("10.7.0.2", "10.7.0.1", b"payload")
+    garbage: list[Frame] = [[PLAIN + b"\xff" * 40], [b"\x00"], [PLAIN, b"\x00"]]
     with host.enter(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
         receiver.bind(("10.7.0.1", 7))
         receiver.settimeout(2)
-        assert device.write([good, memoryview(b"\xff" * 40), memoryview(b""), memoryview(b"\x00"), good]) == 3
+        assert device.write([good, *garbage, good]) == len(garbage)
         assert [receiver.recv(100), receiver.recv(100)] == [b"payload", b"payload"]
 
 
 def test_while_the_link_is_down_packets_are_refused_and_the_device_stays(host: Namespace, device: TunDevice) -> None:
-    packet = memoryview(udp_packet("10.7.0.2", "10.7.0.1", b"payload"))
+    packet = udp_frame("10.7.0.2", "10.7.0.1", b"payload")
     host.ip("link", "set", "wg0", "down")
     assert device.write([packet]) == 1
-    assert device.read([memoryview(bytearray(1500))]) == []
+    assert device.read(buffers(1)) == []
     host.ip("link", "set", "wg0", "up")
     assert device.write([packet]) == 0
 
@@ -106,10 +141,10 @@ def test_deleting_the_interface_wakes_the_reader_and_is_an_error(host: Namespace
     host.ip("link", "delete", "wg0")
     assert waiting.poll(2000)
     with pytest.raises(TunDeviceError, match="interface 'wg0' was deleted") as gone:
-        device.read([memoryview(bytearray(1500))])
+        device.read(buffers(1))
     assert gone.value.errno == errno.EBADFD
     with pytest.raises(TunDeviceError, match="interface 'wg0' was deleted"):
-        device.write([memoryview(udp_packet("10.7.0.2", "10.7.0.1", b""))])
+        device.write([udp_frame("10.7.0.2", "10.7.0.1", b"")])
 
 
 def test_closing_removes_the_interface(host: Namespace, device: TunDevice) -> None:
@@ -133,9 +168,8 @@ def test_a_persistent_tun_of_that_name_is_not_joined(host: Namespace) -> None:
 
 
 def test_without_the_capability_the_error_says_what_is_needed(host: Namespace) -> None:
-    script = (
-        "from tunnel.tun.device import *\ntry: TunDevice.create('wg0')\nexcept TunDeviceError as e: print(e.errno, e)"
-    )
+    script = "from tunnel.tun.device import TunDevice\ntry: TunDevice.create('wg0')\n"
+    script += "except Exception as e: print(e.errno, e)"
     bounded = ("setpriv", "--bounding-set=-net_admin", sys.executable, "-c", script)
     done = subprocess.run(host.command(*bounded), capture_output=True, text=True, check=True)
     assert done.stdout == "1 cannot create interface 'wg0': not permitted: run as root or with CAP_NET_ADMIN\n"

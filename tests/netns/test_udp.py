@@ -1,6 +1,7 @@
 """UDP between two namespaces: where datagrams leave from, and what becomes of them when the network breaks."""
 
 import errno
+import os
 import select
 import socket
 import subprocess
@@ -11,7 +12,9 @@ import pytest
 
 from tunnel.endpoint import Endpoint, Source
 from tunnel.testing.namespaces import Namespace, Port, connect
+from tunnel.udp.sender import GSO_PAUSE
 from tunnel.udp.socket import UdpSocket
+from tunnel.wire.train import Train
 
 pytestmark = pytest.mark.root
 
@@ -37,12 +40,12 @@ class Wire:
 
     def ask(self, host: str, payload: bytes = b"question") -> Endpoint:
         """Send one from there to our address `host`; return what here takes for its origin."""
-        assert self.there.send([(memoryview(payload), Endpoint(host, self.here.port))]) == 1
+        assert self.there.send([(single(payload), Endpoint(host, self.here.port))]) == 1
         return arrived(self.here, host)[1]
 
     def answer(self, endpoint: Endpoint) -> Endpoint:
         """Send one back from here; return what there takes for its origin."""
-        assert self.here.send([(memoryview(b"answer"), endpoint)]) == 1
+        assert self.here.send([(single(b"answer"), endpoint)]) == 1
         return arrived(self.there, endpoint.host)[1]
 
     def close(self) -> None:
@@ -62,16 +65,39 @@ def descriptor(sock: UdpSocket, host: str) -> int:
     return sock.filenos()[":" in host]
 
 
+def single(payload: bytes) -> Train:
+    return Train.single(memoryview(bytearray(payload)))
+
+
+def train(count: int, size: int = 1452, last: int = 300) -> Train:
+    """Of random bytes."""
+    return Train(memoryview(bytearray(os.urandom((count - 1) * size + last))), count, size, last)
+
+
+def payloads(trains: list[Train]) -> list[bytes]:
+    return [bytes(datagram) for train in trains for datagram in train.datagrams()]
+
+
 def wait_readable(fileno: int, seconds: float = 3) -> bool:
     return bool(select.select([fileno], [], [], seconds)[0])
 
 
 def arrived(sock: UdpSocket, host: str) -> tuple[bytes, Endpoint]:
     """The next datagram, waited for."""
-    room = memoryview(bytearray(65536))
+    room = memoryview(bytearray(65535))
     assert wait_readable(descriptor(sock, host)), "nothing arrived"
-    ((length, endpoint),) = sock.receive(descriptor(sock, host), [room])
-    return bytes(room[:length]), endpoint
+    ((train, endpoint),) = sock.receive(descriptor(sock, host), room)
+    return bytes(train.buffer), endpoint
+
+
+def all_arrived(sock: UdpSocket, host: str, size: int) -> list[Train]:
+    """The next `size` bytes, waited for, in the pieces in which the kernel gives them."""
+    trains: list[Train] = []
+    while sum(len(train.buffer) for train in trains) < size:
+        assert wait_readable(descriptor(sock, host)), "not all has arrived"
+        room = memoryview(bytearray(65535))  # for no more than one piece
+        trains += [train for train, _ in sock.receive(descriptor(sock, host), room)]
+    return trains
 
 
 def add_second_address(wire: Wire, second: str) -> str:
@@ -128,7 +154,7 @@ def test_link_local_addresses_answer_on_the_link_they_came_from(wire: Wire) -> N
     connect(Port(wire.left, "eth1", ("fe80::a1/64",)), Port(wire.right, "eth1", ("fe80::a2/64",)))
     index, away = wire.index(wire.left, "eth1"), wire.index(wire.right, "eth1")
     asked_at = Endpoint("fe80::a1", wire.here.port, scope_id=away)
-    assert wire.there.send([(memoryview(b"question"), asked_at)]) == 1
+    assert wire.there.send([(single(b"question"), asked_at)]) == 1
     _, origin = arrived(wire.here, "::")
     assert origin == Endpoint("fe80::a2", wire.there.port, index, Source("fe80::a1", index))
     assert wire.answer(origin).host == "fe80::a1"
@@ -138,7 +164,7 @@ def test_link_local_addresses_answer_on_the_link_they_came_from(wire: Wire) -> N
 def test_without_a_route_datagrams_are_unsent_until_it_is_back(wire: Wire, here: str, there: str) -> None:
     asked = wire.ask(here)
     wire.left.ip("link", "set", "eth0", "down")
-    assert wire.here.send([(memoryview(b"lost"), asked), (memoryview(b"lost"), asked)]) == 2
+    assert wire.here.send([(single(b"lost"), asked), (single(b"lost"), asked)]) == 2
     assert wire.here.unsent == 2
     wire.left.ip("link", "set", "eth0", "up")
     if ":" in here:
@@ -153,10 +179,10 @@ def test_an_unreachable_host_behind_a_router_raises_nothing(wire: Wire) -> None:
     with wire.left.enter():
         icmp = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
     for _ in range(2):
-        assert wire.here.send([(memoryview(b"lost"), Endpoint("203.0.113.9", 9))]) == 1
+        assert wire.here.send([(single(b"lost"), Endpoint("203.0.113.9", 9))]) == 1
         assert wait_readable(icmp.fileno()), "no ICMP error came back"
         icmp.recv(1000)
-        assert wire.here.receive(wire.here.filenos()[0], [memoryview(bytearray(9))]) == []
+        assert wire.here.receive(wire.here.filenos()[0], memoryview(bytearray(9))) == []
     assert wire.here.unsent == 0
     icmp.close()
 
@@ -164,7 +190,7 @@ def test_an_unreachable_host_behind_a_router_raises_nothing(wire: Wire) -> None:
 def test_a_firewall_that_forbids_sending_is_unsent(wire: Wire) -> None:
     wire.left.run("nft", "add table inet t; add chain inet t o { type filter hook output priority 0; }")
     wire.left.run("nft", "add rule inet t o udp dport 9 drop")
-    assert wire.here.send([(memoryview(b"lost"), Endpoint(THERE, 9))]) == 1
+    assert wire.here.send([(single(b"lost"), Endpoint(THERE, 9))]) == 1
     assert wire.here.unsent == 1
 
 
@@ -172,7 +198,7 @@ def test_a_firewall_that_forbids_sending_is_unsent(wire: Wire) -> None:
 @pytest.mark.parametrize("size", [1472, 8972, 65507])
 def test_datagrams_larger_than_the_mtu_are_fragmented_and_arrive_whole(wire: Wire, there: str, size: int) -> None:
     payload = bytes(index * 7 & 255 for index in range(size))
-    assert wire.here.send([(memoryview(payload), Endpoint(there, wire.there.port))]) == 1
+    assert wire.here.send([(single(payload), Endpoint(there, wire.there.port))]) == 1
     assert arrived(wire.there, there)[0] == payload
 
 
@@ -181,14 +207,14 @@ def test_an_mtu_of_nine_thousand_carries_nine_thousand(wire: Wire, there: str) -
     for host in (wire.left, wire.right):
         host.ip("link", "set", "eth0", "mtu", "9000")
     payload = bytes(9000 - (48 if ":" in there else 28))
-    assert wire.here.send([(memoryview(payload), Endpoint(there, wire.there.port))]) == 1
+    assert wire.here.send([(single(payload), Endpoint(there, wire.there.port))]) == 1
     assert arrived(wire.there, there)[0] == payload
 
 
 def test_routers_may_fragment_what_we_send(wire: Wire) -> None:
     with wire.right.enter():
         tap = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(0x0800))
-    assert wire.here.send([(memoryview(bytes(1400)), Endpoint(THERE, wire.there.port))]) == 1
+    assert wire.here.send([(single(bytes(1400)), Endpoint(THERE, wire.there.port))]) == 1
     assert wait_readable(tap.fileno())
     header = tap.recv(20)
     assert header[9] == socket.IPPROTO_UDP
@@ -201,7 +227,7 @@ def test_a_full_send_buffer_ends_the_batch_and_the_rest_follows(wire: Wire) -> N
         "tc", "qdisc", "add", "dev", "eth0", "root", "tbf", "rate", "400mbit", "burst", "20kb", "limit", "100mb"
     )
     count = 2 * wire.here.send_buffer // 9000
-    batch = [(memoryview(bytes(8000)), Endpoint(THERE, wire.there.port))] * count
+    batch = [(single(bytes(8000)), Endpoint(THERE, wire.there.port))] * count
     done = wire.here.send(batch)
     assert 0 < done < count
     (first, *_) = wire.here.filenos()
@@ -211,14 +237,106 @@ def test_a_full_send_buffer_ends_the_batch_and_the_rest_follows(wire: Wire) -> N
     assert wire.here.unsent == 0
 
 
+# --- trains
+
+
+@pytest.mark.parametrize("there", [THERE, THERE6])
+def test_a_train_crosses_the_wire_whole(wire: Wire, there: str) -> None:
+    sent = train(44)
+    assert wire.here.send([(sent, Endpoint(there, wire.there.port))]) == 1
+    (received,) = all_arrived(wire.there, there, len(sent.buffer))
+    assert received == sent
+
+
+@pytest.mark.parametrize("there", [THERE, THERE6])
+def test_a_train_leaves_from_the_address_that_was_asked(wire: Wire, there: str) -> None:
+    second = "2001:db8::77" if ":" in there else "192.0.2.77"
+    add_second_address(wire, second)
+    asked = wire.ask(second)
+    sent = train(10)
+    assert wire.here.send([(sent, asked)]) == 1
+    payload, origin = arrived(wire.there, there)
+    assert payload == bytes(sent.buffer)
+    assert origin.host == second
+
+
+@pytest.mark.parametrize(("own", "there"), PAIRS)
+def test_a_train_whose_source_is_removed_leaves_from_another_address(wire: Wire, own: str, there: str) -> None:
+    second = "2001:db8::77" if ":" in there else "192.0.2.77"
+    address = add_second_address(wire, second)
+    asked = wire.ask(second)
+    wire.left.ip("address", "delete", address, "dev", "eth0")
+    sent = train(10)
+    assert wire.here.send([(sent, asked)]) == 1
+    payload, origin = arrived(wire.there, there)
+    assert (payload, origin.host) == (bytes(sent.buffer), own)
+
+
+def test_a_route_with_an_mtu_of_1280_is_served_in_fragments_and_the_others_are_not(wire: Wire) -> None:
+    narrow = "2001:db8::9"
+    wire.right.ip("address", "add", f"{narrow}/64", "dev", "eth0", "nodad")
+    wire.left.ip("route", "add", f"{narrow}/128", "dev", "eth0", "mtu", "1280")
+    sent = [train(10) for _ in range(4)]
+    towards = [Endpoint(host, wire.there.port) for host in (THERE6, narrow, narrow, THERE6)]
+    assert wire.here.send(list(zip(sent, towards, strict=True))) == 4
+    received = all_arrived(wire.there, THERE6, sum(len(each.buffer) for each in sent))
+    assert payloads(received) == payloads(sent)
+    assert [each.count for each in received] == [10, *[1] * 20, 10]
+    assert wire.here.offloads == {"gso", "gro"}
+    assert wire.here.unsent == 0
+
+
+@pytest.mark.parametrize("there", [THERE, THERE6])
+def test_an_interface_that_becomes_narrow_is_served_in_fragments_until_it_is_wide_again(wire: Wire, there: str) -> None:
+    to = Endpoint(there, wire.there.port)
+    counts = []
+    for mtu in ("1500", "1400", "1500"):
+        wire.left.ip("link", "set", "eth0", "mtu", mtu)
+        sent = [train(3) for _ in range(GSO_PAUSE + 1)]
+        assert wire.here.send([(each, to) for each in sent]) == len(sent)
+        received = all_arrived(wire.there, there, sum(len(each.buffer) for each in sent))
+        assert payloads(received) == payloads(sent)
+        counts.append({each.count for each in received})
+    assert counts == [{3}, {1}, {3}]
+    assert wire.here.unsent == 0
+
+
+def test_a_wire_without_segmentation_carries_trains_as_datagrams(wire: Wire) -> None:
+    wire.left.ip("link", "set", "eth0", "gso_max_size", "3000")
+    sent = train(44)
+    assert wire.here.send([(sent, Endpoint(THERE, wire.there.port))]) == 1
+    received = all_arrived(wire.there, THERE, len(sent.buffer))
+    assert payloads(received) == payloads([sent])
+    assert max(each.count for each in received) <= 2
+
+
+def test_a_full_send_buffer_ends_the_trains_and_the_rest_follows(wire: Wire) -> None:
+    wire.left.run(
+        "tc", "qdisc", "add", "dev", "eth0", "root", "tbf", "rate", "400mbit", "burst", "70kb", "limit", "100mb"
+    )
+    sent = train(44)
+    batch = [(sent, Endpoint(THERE, wire.there.port))] * (3 * wire.here.send_buffer // len(sent.buffer))
+    done = wire.here.send(batch)
+    assert 0 < done < len(batch)
+    (first, *_) = wire.here.filenos()
+    while done < len(batch):
+        assert select.select([], [first], [], 3)[1], "the socket never becomes writable again"
+        done += wire.here.send(batch[done:])
+    assert wire.here.unsent == 0
+    assert wire.here.offloads == {"gso", "gro"}
+
+
+# --- marks and privileges
+
+
 def test_the_mark_chooses_the_route_and_may_change(wire: Wire) -> None:
     wire.left.ip("rule", "add", "fwmark", "0x1234", "unreachable")
     there = Endpoint(THERE, wire.there.port)
     wire.here.set_fwmark(0x1234)
-    assert wire.here.send([(memoryview(b"lost"), there)]) == 1
+    assert wire.here.send([(single(b"lost"), there)]) == 1
     assert wire.here.unsent == 1
     wire.here.set_fwmark(0)
-    assert wire.here.send([(memoryview(b"kept"), there)]) == 1
+    assert wire.here.send([(single(b"kept"), there)]) == 1
     assert arrived(wire.there, THERE)[0] == b"kept"
 
 
@@ -226,7 +344,7 @@ def test_a_mark_of_32_bits_is_taken_from_the_start(wire: Wire) -> None:
     wire.left.ip("rule", "add", "fwmark", "0xfffffffe", "unreachable")
     with wire.left.enter():
         marked = UdpSocket.open(0, 0xFFFFFFFE)
-    assert marked.send([(memoryview(b"lost"), Endpoint(THERE, wire.there.port))]) == 1
+    assert marked.send([(single(b"lost"), Endpoint(THERE, wire.there.port))]) == 1
     assert marked.unsent == 1
     marked.close()
 
@@ -235,7 +353,7 @@ def test_where_ipv6_is_disabled_ipv4_works_and_ipv6_is_unsent(wire: Wire) -> Non
     wire.left.run("sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1", "net.ipv6.conf.default.disable_ipv6=1")
     with wire.left.enter():
         sock = UdpSocket.open(0)
-    batch = [(memoryview(b"lost"), Endpoint(THERE6, 9)), (memoryview(b"kept"), Endpoint(THERE, wire.there.port))]
+    batch = [(single(b"lost"), Endpoint(THERE6, 9)), (single(b"kept"), Endpoint(THERE, wire.there.port))]
     assert sock.send(batch) == 2
     assert sock.unsent == 1
     assert arrived(wire.there, THERE)[0] == b"kept"

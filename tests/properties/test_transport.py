@@ -41,9 +41,8 @@ def test_what_was_sealed_opens_to_the_packets_and_zeros(batch: list[bytes], mtu:
         kind, receiver, sent_counter = TRANSPORT_HEADER.unpack_from(datagram)
         assert (kind, receiver, sent_counter) == (MessageType.TRANSPORT_DATA, 2, expected)
         assert len(datagram) == TRANSPORT_OVERHEAD + padded_length(len(packet), mtu)
-        opened = open_in_place(theirs, sent_counter, datagram)
-        assert opened is not None
-        assert bytes(opened) == packet.ljust(padded_length(len(packet), mtu), b"\0")
+        assert open_in_place(theirs, sent_counter, datagram)
+        assert bytes(datagram[16:-16]) == packet.ljust(padded_length(len(packet), mtu), b"\0")
 
 
 @given(st.binary(max_size=100), st.data())
@@ -52,7 +51,7 @@ def test_no_changed_datagram_opens(packet: bytes, data: st.DataObject) -> None:
     (datagram,) = seal(ours, slots_with([packet]), [len(packet)], 1420)
     bit = data.draw(st.integers(16 * 8, len(datagram) * 8 - 1))
     datagram[bit // 8] ^= 1 << bit % 8
-    assert open_in_place(theirs, 0, datagram) is None
+    assert not open_in_place(theirs, 0, datagram)
 
 
 @given(st.integers(0, 70000), st.integers(0, 70000))

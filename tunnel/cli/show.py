@@ -75,6 +75,8 @@ def _interface_rows(status: InterfaceStatus) -> Iterator[tuple[str, str]]:
         yield "mtu", str(status.mtu)
     if status.receive_buffer and status.send_buffer:  # 0: no socket is open while the interface is down
         yield "socket buffers", f"{size(status.receive_buffer)} receive, {size(status.send_buffer)} send"
+    if status.offloads is not None:
+        yield "offloads", ", ".join(status.offloads) or "(none)"
     if status.pid is not None:
         yield "process", str(status.pid)
     yield from _drop_rows(status.drops)

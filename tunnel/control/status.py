@@ -19,6 +19,8 @@ ignore members that they do not know. What is not known (an implementation other
     pid              of the process that runs the interface
     receive_buffer   bytes, granted by the kernel to the UDP socket
     send_buffer      bytes, likewise
+    offloads         list of what the kernel leaves to us or takes from us in one piece: csum, tso4, tso6, uso4,
+                     uso6 at the TUN, gso, gro at the UDP socket
     drops            object: reason (`tunnel.protocol.stats.DropReason` values) -> count, only what occurred
     peers            list of objects, in the order in which they were added:
         public_key            base64
@@ -33,7 +35,7 @@ ignore members that they do not know. What is not known (an implementation other
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Self
 
@@ -75,6 +77,7 @@ class InterfaceStatus:
     send_buffer: int | None
     peers: tuple[PeerStatus, ...]
     drops: Mapping[str, int]
+    offloads: tuple[str, ...] | None = None
 
     @classmethod
     def from_snapshot(
@@ -86,6 +89,7 @@ class InterfaceStatus:
         pid: int | None = None,
         receive_buffer: int | None = None,
         send_buffer: int | None = None,
+        offloads: Sequence[str] | None = None,
         endpoint_names: "Mapping[PublicKey, EndpointName] | None" = None,
     ) -> Self:
         """The device as it is, with what only the daemon knows about it. `endpoint_names` are the configured ones."""
@@ -99,6 +103,7 @@ class InterfaceStatus:
             pid=pid,
             receive_buffer=receive_buffer,
             send_buffer=send_buffer,
+            offloads=None if offloads is None else tuple(offloads),
             peers=tuple(_peer_from_snapshot(peer, names.get(peer.public_key)) for peer in snapshot.peers),
             drops=_nonzero(snapshot.drops),
         )
@@ -115,7 +120,8 @@ class InterfaceStatus:
             if members["version"] != STATUS_VERSION:
                 raise ValueError(f"status version {members['version']!r} instead of {STATUS_VERSION}")
             peers = tuple(_peer_from_members(peer) for peer in members["peers"])
-            return cls(**_known(cls, members) | {"peers": peers})
+            offloads = members["offloads"] and tuple(members["offloads"])
+            return cls(**_known(cls, members) | {"peers": peers, "offloads": offloads})
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a status: {error}") from None
 

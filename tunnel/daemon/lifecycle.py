@@ -44,7 +44,7 @@ class Links(Protocol):
 
     async def set_link(
         self, index: int, *, mtu: int | None = None, txqueuelen: int | None = None, is_up: bool | None = None
-    ) -> None: ...
+    ) -> object: ...
 
     async def leave_link_local_off(self, index: int) -> None:
         """So that the kernel does not give the interface an IPv6 address that nobody asked for."""

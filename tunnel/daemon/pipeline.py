@@ -1,37 +1,54 @@
 """The way of a packet: both loops between the TUN device, the protocol machine and the UDP socket.
 
-    TUN ──read──▶ slots ──Device.send──────▶ sealed in place ──▶ UDP
-    TUN ◀─write── packets ◀─Device.receive── opened in place ◀── UDP ──receive──▶ buffers
+    TUN ──read──▶ frame ──Segmenter──▶ train ──Device.send_train──▶ sealed in place ──one send──▶ UDP
+    TUN ◀─writev─ frame ◀──Coalescer── train ◀──Device.receive───── opened in place ◀─one read─── UDP
 
-Each readable descriptor gets one batch, then the loop goes on: neither direction, nor the timers, nor the control
-socket can starve another. The buffers are made once and are ours; what the device made of them is carried off before
-the turn ends. Only when the kernel's send buffer is full do sealed datagrams stay in their slots, and then nothing more
-is read from the TUN until they are gone: the kernel's own queue is where packets should wait.
+A frame is a superpacket of up to 64 KB, or a single packet; single packets are gathered and sealed in bursts. Each
+readable descriptor gets one turn, then the loop goes on: neither direction, nor the timers, nor the control socket can
+starve another. The buffers are made once and are ours; what was made of them is carried off before they are used again.
+Only when the kernel's send buffer is full do sealed trains stay where they are, and then nothing more is read from the
+TUN until they are gone: the kernel's own queue is where packets should wait.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from math import inf
 
 from tunnel.daemon.clock import Clock
 from tunnel.daemon.ports import DatagramSocket, PacketDevice
 from tunnel.endpoint import Endpoint
 from tunnel.errors import TunDeviceError
+from tunnel.offload.coalesce import Coalescer
+from tunnel.offload.flow import TCP, UDP
+from tunnel.offload.segment import Segmenter, complete_checksum
 from tunnel.protocol.device import Device
 from tunnel.protocol.events import Event
 from tunnel.protocol.stats import DropReason
 from tunnel.protocol.transport import SLOT_OVERHEAD
-from tunnel.wire.messages import TRANSPORT_HEADER_SIZE
+from tunnel.wire.messages import TRANSPORT_HEADER_SIZE, TRANSPORT_OVERHEAD
+from tunnel.wire.train import MAX_TRAIN_BYTES, MAX_TRAIN_COUNT, Train
+from tunnel.wire.virtio import VIRTIO_HEADER_SIZE, is_superpacket, needs_checksum
 
-BATCH = 64
-"""Packets or datagrams per turn: large enough to spread the cost of a turn, small enough to take well under 2 ms."""
+BURST = 64
+"""Single packets that are sealed in one go."""
 
-MAX_PACKET_SIZE = 65535
+TURN_BYTES = 512 * 1024
+"""Bytes of frames in one turn: large enough to spread its cost, small enough to take about 2 ms."""
+
+RECEIVE_BYTES = 6 * 65536
+"""Room for what is received in one turn."""
+
+MAX_FRAME_SIZE = VIRTIO_HEADER_SIZE + 65535
 MAX_UNSENT = 1024
-"""Datagrams that wait for room in the send buffer; handshake messages beyond them are lost."""
+"""Trains that wait for room in the send buffer; handshake messages beyond them are lost."""
 
-_STRIDE = -(-(MAX_PACKET_SIZE + SLOT_OVERHEAD) // 4096) * 4096 + 4096 // BATCH
-"""Not a multiple of the page size: the used parts of all slots would share the same few cache sets."""
+_ARENA_SIZE = 256 * 1024
+"""For the packets of one superpacket, each with its own header: four times as much as came in."""
+
+_LONG_HEADERS = 72
+
+_FRAME_START = TRANSPORT_HEADER_SIZE - VIRTIO_HEADER_SIZE
+"""A frame is read so that its packet lies where it can be sealed."""
 
 
 class Pipeline:
@@ -59,11 +76,14 @@ class Pipeline:
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = inf
         self._is_reading_tun = False
-        self._unsent: list[tuple[memoryview, Endpoint]] = []
+        self._unsent: list[tuple[Train, Endpoint]] = []
         self._waiting_on = -1
-        self._slots = _arena()
-        self._bodies = [slot[TRANSPORT_HEADER_SIZE:][:MAX_PACKET_SIZE] for slot in self._slots]
-        self._buffers = _arena()
+        self._segmenter = Segmenter()
+        self._coalescer = Coalescer(_joinable(tun.offloads))
+        self._arena = memoryview(bytearray(_ARENA_SIZE))
+        self._slots = _buffers(BURST, TRANSPORT_HEADER_SIZE + MAX_FRAME_SIZE + SLOT_OVERHEAD)
+        self._frames = [[slot[_FRAME_START:][:MAX_FRAME_SIZE]] for slot in self._slots]
+        self._received = memoryview(bytearray(RECEIVE_BYTES))
 
     def start(self) -> None:
         self._read_tun(True)
@@ -93,27 +113,72 @@ class Pipeline:
         """Carry off what the device made, and see when it wants to be called next; after any call to the device."""
         self._carry_off(self._clock.now())
 
+    # ── out ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
     def _send(self) -> None:
         """The TUN is readable."""
+        now = self._clock.now()
+        lengths: list[int] = []
+        left = TURN_BYTES
         try:
-            lengths = self._tun.read(self._bodies)
+            while left > 0 and len(lengths) < BURST and self._waiting_on < 0:
+                (frame,) = self._frames[len(lengths)]
+                read = self._tun.read(self._frames[len(lengths)])
+                if not read:
+                    break
+                left -= read[0]
+                if is_superpacket(frame):
+                    self._send_burst(lengths, now)
+                    self._send_superpacket(frame[: read[0]], now)
+                    lengths = []
+                elif not needs_checksum(frame) or self._complete(frame[: read[0]]):
+                    lengths.append(read[0] - VIRTIO_HEADER_SIZE)
         except TunDeviceError as error:
             self._gone(error)
             return
-        now = self._clock.now()
+        self._send_burst(lengths, now)
+        self._carry_off(now)
+
+    def _send_burst(self, lengths: list[int], now: float) -> None:
+        """Single packets, which lie in the first slots."""
         if lengths:
             self._device.send(self._slots, lengths, now)
-        self._carry_off(now)
+            self._transmit(self._device.take_datagrams())
+
+    def _send_superpacket(self, frame: memoryview, now: float) -> None:
+        peer = self._device.route(frame[VIRTIO_HEADER_SIZE:])
+        if peer is None:
+            return
+        outbounds = self._segmenter.segment(frame, self._arena, self._device.mtu)
+        if not isinstance(outbounds, list):
+            self._device.count_drop(DropReason.MALFORMED_PACKET)
+            return
+        for outbound in outbounds:
+            self._device.send_train(peer, outbound, now)
+        self._transmit(self._device.take_datagrams())
+
+    def _complete(self, frame: memoryview) -> bool:
+        """Fill in the checksum that the kernel left to us."""
+        is_sound = complete_checksum(frame)
+        if not is_sound:
+            self._device.count_drop(DropReason.MALFORMED_PACKET)
+        return is_sound
+
+    # ── in ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _receive(self, fileno: int) -> None:
         """A socket is readable."""
         assert self._socket is not None
-        received = self._socket.receive(fileno, self._buffers)
+        received = self._socket.receive(fileno, self._received)
         now = self._clock.now()
         if received:
-            datagrams = [buffer[:length] for buffer, (length, _) in zip(self._buffers, received, strict=False)]
-            self._device.receive(datagrams, [endpoint for _, endpoint in received], now)
+            self._device.receive([train for train, _ in received], [endpoint for _, endpoint in received], now)
         self._carry_off(now)
+
+    def _write(self, trains: list[Train]) -> None:
+        self._device.count_drop(DropReason.TUN_REFUSED, self._tun.write(self._coalescer.coalesce(trains)))
+
+    # ── both ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _carry_off(self, now: float) -> None:
         device = self._device
@@ -122,7 +187,7 @@ class Pipeline:
         packets = device.take_packets()
         if packets:
             try:
-                device.count_drop(DropReason.TUN_REFUSED, self._tun.write(packets))
+                self._write(packets)
             except TunDeviceError as error:
                 self._gone(error)
                 return
@@ -133,24 +198,27 @@ class Pipeline:
             self._on_event(event)
         self._set_alarm(device.deadline, now)
 
-    def _transmit(self, datagrams: list[tuple[memoryview, Endpoint]]) -> None:
+    def _transmit(self, trains: list[tuple[Train, Endpoint]]) -> None:
         if self._socket is None:
-            self._device.count_drop(DropReason.UNREACHABLE, len(datagrams))
+            self._unreachable(trains)
             return
         if self._unsent:
             room = MAX_UNSENT - len(self._unsent)
-            self._unsent += datagrams[:room]
-            self._device.count_drop(DropReason.UNREACHABLE, len(datagrams[room:]))
+            self._unsent += trains[:room]
+            self._unreachable(trains[room:])
             return
         refused_before = self._socket.unsent
-        done = self._socket.send(datagrams)
+        done = self._socket.send(trains)
         self._device.count_drop(DropReason.UNREACHABLE, self._socket.unsent - refused_before)
-        if done < len(datagrams):
-            self._unsent = datagrams[done:]
+        if done < len(trains):
+            self._unsent = trains[done:]
             self._wait_until_writable()
 
+    def _unreachable(self, trains: list[tuple[Train, Endpoint]]) -> None:
+        self._device.count_drop(DropReason.UNREACHABLE, sum(train.count for train, _ in trains))
+
     def _wait_until_writable(self) -> None:
-        """The slots are still in use: nothing is read into them until the rest is sent."""
+        """The buffers are still in use: nothing is read into them until the rest is sent."""
         assert self._socket is not None
         self._read_tun(False)
         self._waiting_on = self._socket.fileno_towards(self._unsent[0][1])
@@ -194,7 +262,23 @@ class Pipeline:
         self._on_gone(error)
 
 
-def _arena() -> list[memoryview]:
-    """`BATCH` slots, each for the largest packet; memory that is never touched costs nothing."""
-    memory = memoryview(bytearray(BATCH * _STRIDE))
-    return [memory[start : start + _STRIDE] for start in range(0, len(memory), _STRIDE)]
+def _joinable(offloads: Set[str]) -> list[int]:
+    """The protocols of which the interface takes superpackets."""
+    needed = {TCP: {"csum", "tso4", "tso6"}, UDP: {"csum", "uso4", "uso6"}}
+    return [protocol for protocol, names in needed.items() if names <= offloads]
+
+
+def superpacket_size(mtu: int) -> int:
+    """The ``gso_max_size`` of the interface with which the packets of a superpacket fit one send: bytes.
+
+    Headers as long as those of TCP over IPv6 with timestamps are assumed; shorter ones leave room for fewer packets.
+    """
+    count = max(1, min(MAX_TRAIN_COUNT, MAX_TRAIN_BYTES // (mtu + TRANSPORT_OVERHEAD)))
+    return max(count * (mtu - _LONG_HEADERS) + _LONG_HEADERS, mtu)
+
+
+def _buffers(count: int, size: int) -> list[memoryview]:
+    """Memory that is never touched costs nothing; the odd stride keeps them from sharing the same few cache sets."""
+    stride = -(-size // 4096) * 4096 + 64
+    memory = memoryview(bytearray(count * stride))
+    return [memory[start : start + size] for start in range(0, len(memory), stride)]

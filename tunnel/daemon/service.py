@@ -30,7 +30,7 @@ from tunnel.control.uapi_socket import ControlSocket
 from tunnel.daemon.clock import Clock, SystemClock
 from tunnel.daemon.lifecycle import DEFAULT_MTU, Lifecycle
 from tunnel.daemon.log import RateLimited
-from tunnel.daemon.pipeline import Pipeline
+from tunnel.daemon.pipeline import Pipeline, superpacket_size
 from tunnel.daemon.resolver import Resolver
 from tunnel.daemon.stamp import Stamper
 from tunnel.endpoint import Endpoint
@@ -204,6 +204,7 @@ class Service:
             mtu=self._device.mtu,
             receive_buffer=self._socket.receive_buffer if self._socket else 0,
             send_buffer=self._socket.send_buffer if self._socket else 0,
+            offloads=sorted(self._tun.offloads | (self._socket.offloads if self._socket else frozenset())),
             endpoint_names=names,
         )
 
@@ -237,12 +238,16 @@ class Service:
     # ── what happens ─────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _watch_link(self, index: int) -> None:
+        mtu = 0
         async for event in self._netlink.watch_link(index):
             if event.is_gone:
                 if not self._is_stopping:  # else it was us
                     _log.info("interface %s was deleted", self._name)
                 self._stop(None)
                 return
+            if event.mtu != mtu:
+                mtu = event.mtu
+                await self._netlink.set_link(index, gso_max_size=superpacket_size(mtu))
             self._link_changed(event)
 
     def _link_changed(self, event: LinkEvent) -> None:

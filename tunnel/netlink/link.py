@@ -36,6 +36,8 @@ _ADDR_GEN_MODE_NONE = 1
 _NO_ROUTE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EINVAL, errno.ENETDOWN, errno.EAFNOSUPPORT}
 """Nothing, or an unreachable, prohibit or blackhole route; or a family that the host lacks."""
 
+_SIZE_REFUSED = {errno.EINVAL, errno.EOPNOTSUPP, errno.ERANGE}
+
 
 class Netlink:
     """A conversation with the kernel about the network namespace that it was opened in.
@@ -72,9 +74,19 @@ class Netlink:
         return int(link["index"])
 
     async def set_link(
-        self, index: int, *, mtu: int | None = None, txqueuelen: int | None = None, is_up: bool | None = None
-    ) -> None:
-        """Set what is not None: MTU in bytes, queue in packets, state."""
+        self,
+        index: int,
+        *,
+        mtu: int | None = None,
+        txqueuelen: int | None = None,
+        is_up: bool | None = None,
+        gso_max_size: int | None = None,
+    ) -> bool:
+        """Set what is not None: MTU in bytes, queue in packets, state, bytes of the largest superpacket.
+
+        The last is set after the others, for both IP versions. A kernel that does not want it is no error: then the
+        result is False. TCP connections that are open already keep to what was set when they began.
+        """
         changes: dict[str, Any] = {}
         if mtu is not None:
             changes["mtu"] = mtu
@@ -83,8 +95,10 @@ class Netlink:
         if is_up is not None:
             changes["state"] = "up" if is_up else "down"
         wanted = ", ".join(f"{name} {value}" for name, value in changes.items())
-        async with self._explained(f"set {wanted} on", index):
-            await self._rtnetlink.link("set", index=index, **changes)
+        if changes:
+            async with self._explained(f"set {wanted} on", index):
+                await self._rtnetlink.link("set", index=index, **changes)
+        return gso_max_size is None or await self._set_gso_max_size(index, gso_max_size)
 
     async def leave_link_local_off(self, index: int) -> None:
         """Have the kernel invent no IPv6 link-local address when the link comes up, as for its own WireGuard.
@@ -172,6 +186,19 @@ class Netlink:
     def watch_link(self, index: int) -> AsyncGenerator[LinkEvent, None]:
         """The present state, then every change, the last being that it is gone; see `tunnel.netlink.watch`."""
         return watch_link(index)
+
+    async def _set_gso_max_size(self, index: int, size: int) -> bool:
+        """Return whether the kernel took it; it refuses what is more than the device can do.
+
+        One attribute is enough: since Linux 6.3, which has another for IPv4, it sets that one, too, up to 65536.
+        """
+        try:
+            await self._rtnetlink.link("set", index=index, gso_max_size=size)
+        except KernelError as error:
+            if error.code in _SIZE_REFUSED:
+                return False
+            raise _refusal(f"set gso_max_size {size} on {await self._name(index)}", error) from None
+        return True
 
     async def _has_route(self, index: int, network: IPNetwork, table: int | None) -> bool:
         """Whether it leads into our interface; raise `NetlinkError` if it leads elsewhere."""

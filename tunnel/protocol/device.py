@@ -7,7 +7,8 @@ few are consumed whenever `expire` is called, and data never waits for them.
     receive(datagrams) ─ index table ─▶ Peer.receive ▶ take_packets(), take_datagrams(), take_events()
     deadline ─▶ expire(now): timers that are due, handshakes that wait
 
-Whoever calls must take the datagrams and packets before the buffers that were passed in are used again.
+Whoever calls must take the datagrams and packets, and be done with them, before the next `send`, and before the buffers
+that were passed in are used again.
 """
 
 import heapq
@@ -30,6 +31,7 @@ from tunnel.protocol.load import LoadMeter
 from tunnel.protocol.peer import Peer, PendingHandshake
 from tunnel.protocol.ratelimiter import RateLimiter
 from tunnel.protocol.stats import DropReason
+from tunnel.protocol.trains import has_one_receiver
 from tunnel.protocol.transport import MAX_PACKET
 from tunnel.wire import ip
 from tunnel.wire.messages import (
@@ -47,6 +49,7 @@ from tunnel.wire.messages import (
     parse_response,
     sender_index,
 )
+from tunnel.wire.train import Outbound, Train
 
 
 class Device:
@@ -127,17 +130,14 @@ class Device:
 
     def send(self, slots: Sequence[memoryview], lengths: Sequence[int], now: float) -> None:
         """Packets from the interface: ``slots[i][16:16 + lengths[i]]`` (see `tunnel.protocol.transport`)."""
+        self._host.burst.clear()
         lookup = self._host.allowed_ips.lookup
         batches: dict[Peer, tuple[list[memoryview], list[int]]] = {}
         for slot, length in zip(slots, lengths, strict=False):
             destination = ip.destination(slot[TRANSPORT_HEADER_SIZE : TRANSPORT_HEADER_SIZE + length])
-            if not destination:
-                self._host.drops.count(DropReason.MALFORMED_PACKET)
-                continue
-            peer = lookup(destination)
+            peer = lookup(destination) if destination else None
             if peer is None:
-                reason = DropReason.MULTICAST if ip.is_multicast(destination) else DropReason.NO_ROUTE
-                self._host.drops.count(reason)
+                self._host.drops.count(_why_no_route(destination))
                 continue
             if length > MAX_PACKET:
                 self._host.drops.count(DropReason.TOO_BIG)
@@ -151,32 +151,46 @@ class Device:
             peer.send(peer_slots, peer_lengths, now)
             self._reschedule(peer)
 
-    def receive(self, datagrams: Sequence[memoryview], endpoints: Sequence[Endpoint], now: float) -> None:
+    def route(self, packet: memoryview) -> Peer | None:
+        """The peer that an inner packet from our side goes to; None, and counted, if there is none."""
+        destination = ip.destination(packet)
+        peer = self._host.allowed_ips.lookup(destination) if destination else None
+        if peer is None:
+            self._host.drops.count(_why_no_route(destination))
+        return peer
+
+    def send_train(self, peer: Peer, outbound: Outbound, now: float) -> None:
+        """Packets of equal size for one peer (see `route`), sealed in place."""
+        peer.send_train(outbound, now)
+        self._reschedule(peer)
+
+    def receive(self, trains: Sequence[Train], endpoints: Sequence[Endpoint], now: float) -> None:
         """Datagrams from the network, opened in place; runs for one keypair are handled as one."""
         if self._host.identity is None or not self._host.is_up:
-            self._host.drops.count(DropReason.NO_IDENTITY, len(datagrams))
+            self._host.drops.count(DropReason.NO_IDENTITY, sum(train.count for train in trains))
             return
-        run: tuple[list[memoryview], list[Endpoint]] = ([], [])
+        run: tuple[list[Train], list[Endpoint]] = ([], [])
         run_index = -1
-        for datagram, endpoint in zip(datagrams, endpoints, strict=True):
-            if len(datagram) < TRANSPORT_OVERHEAD or message_type(datagram) != MessageType.TRANSPORT_DATA:
-                self._receive_handshake(datagram, endpoint, now)
-                continue
-            index = int.from_bytes(datagram[4:8], "little")
-            if index != run_index:
-                self._receive_data(run_index, run, now)
-                run, run_index = ([], []), index
-            run[0].append(datagram)
-            run[1].append(endpoint)
+        for train, endpoint in zip(trains, endpoints, strict=True):
+            for part in _by_receiver(train):
+                index = _receiver(part)
+                if index is None:
+                    self._receive_handshake(part.buffer, endpoint, now)
+                    continue
+                if index != run_index:
+                    self._receive_data(run_index, run, now)
+                    run, run_index = ([], []), index
+                run[0].append(part)
+                run[1].append(endpoint)
         self._receive_data(run_index, run, now)
 
-    def take_datagrams(self) -> list[tuple[memoryview, Endpoint]]:
+    def take_datagrams(self) -> list[tuple[Train, Endpoint]]:
         """What to send now, in order."""
         taken, self._host.datagrams = self._host.datagrams, []
         return taken
 
-    def take_packets(self) -> list[memoryview]:
-        """What to write into the interface now, in order."""
+    def take_packets(self) -> list[Train]:
+        """What to write into the interface now, in order: opened trains, whose packets lie where they were sealed."""
         taken, self._host.packets = self._host.packets, []
         return taken
 
@@ -223,15 +237,15 @@ class Device:
 
     # ── datagrams ────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _receive_data(self, index: int, run: tuple[list[memoryview], list[Endpoint]], now: float) -> None:
-        datagrams, endpoints = run
-        if not datagrams:
+    def _receive_data(self, index: int, run: tuple[list[Train], list[Endpoint]], now: float) -> None:
+        trains, endpoints = run
+        if not trains:
             return
         keypair = self._host.indices.lookup(index)
         if not isinstance(keypair, Keypair):
-            self._host.drops.count(DropReason.NO_SUCH_INDEX, len(datagrams))
+            self._host.drops.count(DropReason.NO_SUCH_INDEX, sum(train.count for train in trains))
             return
-        keypair.peer.receive(keypair, datagrams, endpoints, now)
+        keypair.peer.receive(keypair, trains, endpoints, now)
         self._reschedule(keypair.peer)
 
     def _receive_handshake(self, datagram: memoryview, endpoint: Endpoint, now: float) -> None:
@@ -267,7 +281,7 @@ class Device:
         if not self._cookie_checker.check_mac2(message, source, now):
             self._host.drops.count(DropReason.WRONG_MAC2)
             reply = self._cookie_checker.create_reply(message, sender_index(message), source, now)
-            self._host.datagrams.append((memoryview(pack_cookie_reply(reply)), endpoint))
+            self._host.datagrams.append((Train.single(memoryview(pack_cookie_reply(reply))), endpoint))
             return False
         if not self._rate_limiter.allow(endpoint.packed, now):
             self._host.drops.count(DropReason.RATE_LIMITED)
@@ -381,3 +395,23 @@ class Device:
         peer.down()
         peer.scheduled = inf
         self._host.allowed_ips.remove_peer(peer)
+
+
+def _why_no_route(destination: bytes) -> DropReason:
+    if not destination:
+        return DropReason.MALFORMED_PACKET
+    return DropReason.MULTICAST if ip.is_multicast(destination) else DropReason.NO_ROUTE
+
+
+def _by_receiver(train: Train) -> list[Train]:
+    """The train, if all its datagrams are data for one receiver; else each datagram by itself."""
+    if train.count == 1 or (train.last >= TRANSPORT_OVERHEAD and has_one_receiver(train)):
+        return [train]
+    return [Train.single(datagram) for datagram in train.datagrams()]
+
+
+def _receiver(train: Train) -> int | None:
+    """The receiver index of its data; None if it is not data."""
+    if train.last < TRANSPORT_OVERHEAD or message_type(train.buffer) != MessageType.TRANSPORT_DATA:
+        return None
+    return int.from_bytes(train.buffer[4:8], "little")

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING
 from tunnel.endpoint import Endpoint
 from tunnel.keys import PrivateKey, Rng
 from tunnel.protocol.allowedips import AllowedIPs
+from tunnel.protocol.burst import BurstArena
 from tunnel.protocol.constants import REKEY_TIMEOUT_JITTER
 from tunnel.protocol.events import Event
 from tunnel.protocol.indextable import IndexTable
 from tunnel.protocol.stats import Drops
+from tunnel.protocol.trains import Nonces
+from tunnel.wire.train import Train
 
 if TYPE_CHECKING:
     from tunnel.protocol.keypair import Keypair
@@ -26,6 +29,7 @@ class Host:
 
     __slots__ = (
         "allowed_ips",
+        "burst",
         "datagrams",
         "drops",
         "events",
@@ -33,6 +37,7 @@ class Host:
         "indices",
         "is_up",
         "mtu",
+        "nonces",
         "packets",
         "rng",
         "stamp",
@@ -47,8 +52,10 @@ class Host:
         self.indices: IndexTable[PendingHandshake | Keypair] = IndexTable(rng)
         self.allowed_ips: AllowedIPs[Peer] = AllowedIPs()
         self.drops = Drops()
-        self.datagrams: list[tuple[memoryview, Endpoint]] = []
-        self.packets: list[memoryview] = []
+        self.nonces = Nonces()
+        self.burst = BurstArena()
+        self.datagrams: list[tuple[Train, Endpoint]] = []
+        self.packets: list[Train] = []
         self.events: list[Event] = []
 
     def jitter(self) -> float:

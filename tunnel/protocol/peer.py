@@ -21,6 +21,7 @@ from tunnel.noise.handshake import (
     Initiator,
     compute_static_shared,
 )
+from tunnel.protocol.burst import seal_burst
 from tunnel.protocol.constants import (
     INITIATIONS_PER_SECOND,
     KEEPALIVE_TIMEOUT,
@@ -37,18 +38,22 @@ from tunnel.protocol.keypair import Keypair, Keypairs
 from tunnel.protocol.staged import StagedPackets
 from tunnel.protocol.stats import DropReason, Drops
 from tunnel.protocol.timers import Timer, Timers
-from tunnel.protocol.transport import SLOT_OVERHEAD, open_in_place, seal
+from tunnel.protocol.trains import has_uniform_packets, open_run, seal_train
+from tunnel.protocol.transport import SLOT_OVERHEAD, open_in_place
 from tunnel.wire import ip
 from tunnel.wire.messages import (
     INITIATION_SIZE,
     RESPONSE_SIZE,
+    TAG_SIZE,
     TRANSPORT_HEADER,
+    TRANSPORT_HEADER_SIZE,
     CookieReply,
     Initiation,
     Response,
     pack_initiation,
     pack_response,
 )
+from tunnel.wire.train import Outbound, Train
 
 
 class PendingHandshake:
@@ -100,13 +105,11 @@ class Peer:
             self._drop(DropReason.STAGED_OVERFLOW, self._staged.add(slots, lengths))
             self.initiate(now)
             return
-        self._transmit(keypair, slots, lengths, now)
+        host = self._host
+        self._transmit(seal_burst(keypair, slots, lengths, host.mtu, host.burst, host.nonces), now)
         if any(lengths):
             self.timers.data_sent(now)
-        if keypair.send_counter > REKEY_AFTER_MESSAGES or (
-            keypair.is_initiator and now - keypair.created >= REKEY_AFTER_TIME
-        ):
-            self.initiate(now)
+        self._renew(keypair, now)
 
     def send_keepalive(self, now: float) -> None:
         """An empty packet, unless staged packets do as well."""
@@ -122,66 +125,106 @@ class Peer:
         if self._staged:
             self.send(*self._staged.take(), now)
 
-    def receive(
-        self, keypair: Keypair, datagrams: Sequence[memoryview], endpoints: Sequence[Endpoint], now: float
-    ) -> None:
+    def receive(self, keypair: Keypair, trains: Sequence[Train], endpoints: Sequence[Endpoint], now: float) -> None:
         """Open message 4 datagrams that all came for `keypair`, and hand on what is new, whole and allowed."""
         if not keypair.can_receive(now):
-            self._drop(DropReason.EXPIRED_KEYPAIR, len(datagrams))
+            self._drop(DropReason.EXPIRED_KEYPAIR, sum(train.count for train in trains))
             return
-        packets = []
+        opened: list[Train] = []
         latest: Endpoint | None = None
-        for datagram, endpoint in zip(datagrams, endpoints, strict=True):
-            packet = self._open(keypair, datagram)
-            if packet is not None:
-                packets.append(packet)
-                self.rx_bytes += len(datagram)
+        for train, endpoint in zip(trains, endpoints, strict=True):
+            packets = self._open_train(keypair, train)
+            if packets:
+                opened += packets
                 latest = endpoint
         if latest is None:
             return
+        self.rx_bytes += sum(len(train.buffer) for train in opened)
         self._authenticated(latest, now)
         self._confirm(keypair, now)
         self._ask_for_last_minute_handshake(now)
-        if self._hand_on(packets):
+        has_data = [self._hand_on(train) for train in opened]
+        if any(has_data):
             self.timers.data_received(now)
 
-    def _transmit(self, keypair: Keypair, slots: Sequence[memoryview], lengths: Sequence[int], now: float) -> None:
+    def send_train(self, outbound: Outbound, now: float) -> None:
+        """The same as `send` for packets of equal size that lie in one train, ready to be sealed."""
+        if self.endpoint is None:
+            self._drop(DropReason.NO_ENDPOINT, outbound.train.count)
+            return
+        keypair = self.keypairs.current
+        if keypair is None or not keypair.can_send(outbound.train.count, now):
+            self.send(*outbound.slots(), now)
+            return
+        seal_train(keypair, outbound.train, self._host.nonces)
+        self._transmit([outbound.train], now)
+        self.timers.data_sent(now)
+        self._renew(keypair, now)
+
+    def _transmit(self, trains: Sequence[Train], now: float) -> None:
         endpoint = self.endpoint
         assert endpoint is not None
-        datagrams = seal(keypair, slots, lengths, self._host.mtu)
-        self._host.datagrams.extend([(datagram, endpoint) for datagram in datagrams])
-        self.tx_bytes += sum(map(len, datagrams))
+        self._host.datagrams.extend([(train, endpoint) for train in trains])
+        self.tx_bytes += sum([len(train.buffer) for train in trains])
         self.timers.any_authenticated_packet_sent()
         self.timers.any_authenticated_packet_traversed(now)
 
-    def _open(self, keypair: Keypair, datagram: memoryview) -> memoryview | None:
-        """The packet with its padding; None, and counted, if it is a replay or not authentic."""
+    def _renew(self, keypair: Keypair, now: float) -> None:
+        """Something went out under `keypair`: if it is old, or has sealed much, begin the next."""
+        if keypair.send_counter > REKEY_AFTER_MESSAGES or (
+            keypair.is_initiator and now - keypair.created >= REKEY_AFTER_TIME
+        ):
+            self.initiate(now)
+
+    def _open_train(self, keypair: Keypair, train: Train) -> list[Train]:
+        """What is new and authentic, with its padding: the train itself, if all of it is."""
+        failed = open_run(keypair, train, self._host.nonces) if train.count > 1 else None
+        if failed is None:
+            return [Train.single(datagram) for datagram in train.datagrams() if self._open(keypair, datagram)]
+        if not failed:
+            return [train]
+        self._drop(DropReason.TAG_FAILED, len(failed))
+        datagrams = enumerate(train.datagrams())
+        return [Train.single(datagram) for position, datagram in datagrams if position not in failed]
+
+    def _open(self, keypair: Keypair, datagram: memoryview) -> bool:
+        """Whether it is new and authentic; otherwise it is counted."""
         counter = TRANSPORT_HEADER.unpack_from(datagram)[2]
         if not keypair.replay.check(counter):
             self._drop(DropReason.REPLAYED)
-            return None
-        packet = open_in_place(keypair, counter, datagram)
-        if packet is None:
+        elif not open_in_place(keypair, counter, datagram):
             self._drop(DropReason.TAG_FAILED)
-            return None
-        keypair.replay.accept(counter)
-        return packet
+        else:
+            return keypair.replay.accept(counter)
+        return False
 
-    def _hand_on(self, packets: Sequence[memoryview]) -> bool:
+    def _hand_on(self, train: Train) -> bool:
         """Give the packets whose source we allow to the host; return whether any was more than a keepalive."""
-        has_data = False
-        for packet in packets:
-            if not packet:
-                continue
-            has_data = True
-            length = ip.total_length(packet)
-            if length is None:
-                self._drop(DropReason.MALFORMED_PACKET)
-            elif self._host.allowed_ips.lookup(ip.source(packet)) is not self:
-                self._drop(DropReason.SOURCE_NOT_ALLOWED)
+        if train.count == 1:
+            return self._hand_on_packet(train)
+        first = train.buffer[TRANSPORT_HEADER_SIZE : train.size - TAG_SIZE]
+        last = train.buffer[-train.last :][TRANSPORT_HEADER_SIZE:-TAG_SIZE]
+        if has_uniform_packets(train) and None not in (ip.total_length(first), ip.total_length(last)):
+            source = ip.source(first)
+            if self._host.allowed_ips.lookup(source) is self:
+                self._host.packets.append(train)
             else:
-                self._host.packets.append(packet[:length])
-        return has_data
+                self._drop(DropReason.SOURCE_NOT_ALLOWED, train.count)
+            return True
+        has_data = [self._hand_on_packet(Train.single(datagram)) for datagram in train.datagrams()]
+        return any(has_data)
+
+    def _hand_on_packet(self, single: Train) -> bool:
+        packet = single.buffer[TRANSPORT_HEADER_SIZE : single.size - TAG_SIZE]
+        if not packet:
+            return False
+        if ip.total_length(packet) is None:
+            self._drop(DropReason.MALFORMED_PACKET)
+        elif self._host.allowed_ips.lookup(ip.source(packet)) is not self:
+            self._drop(DropReason.SOURCE_NOT_ALLOWED)
+        else:
+            self._host.packets.append(single)
+        return True
 
     # ── handshakes ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -311,7 +354,7 @@ class Peer:
     def _send_handshake(self, message: bytes, now: float) -> None:
         assert self.endpoint is not None
         datagram = self._cookie.add_macs(message, now)
-        self._host.datagrams.append((memoryview(datagram), self.endpoint))
+        self._host.datagrams.append((Train.single(memoryview(datagram)), self.endpoint))
         self.tx_bytes += len(datagram)
         self.timers.any_authenticated_packet_sent()
         self.timers.any_authenticated_packet_traversed(now)

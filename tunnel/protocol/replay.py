@@ -13,6 +13,7 @@ from tunnel.protocol.constants import REJECT_AFTER_MESSAGES
 
 _RING_SIZE = 8192
 _MASK = _RING_SIZE - 1
+_ONES = b"\1" * _RING_SIZE
 WINDOW_SIZE = _RING_SIZE - 64
 """How far behind a counter may be. As in the kernel, whose ring is as large but is cleared by words of 64."""
 
@@ -46,6 +47,23 @@ class ReplayWindow:
             return False
         self._flags[slot] = 1
         return True
+
+    def is_ahead(self, counter: int) -> bool:
+        """Whether `counter` is greater than every one accepted so far."""
+        return counter > self._greatest
+
+    def accept_run(self, first: int, count: int) -> None:
+        """Accept `count` consecutive counters from `first` on, which is ahead; none may reach the limit."""
+        assert self._greatest < first <= REJECT_AFTER_MESSAGES - count
+        if first > self._greatest + 1:
+            self._clear(self._greatest + 1, first)
+        low, high = first & _MASK, (first + count) & _MASK
+        if low < high:
+            self._flags[low:high] = _ONES[:count]
+        else:
+            self._flags[low:] = _ONES[: _RING_SIZE - low]
+            self._flags[:high] = _ONES[:high]
+        self._greatest = first + count - 1
 
     def _clear(self, first: int, end: int) -> None:
         """Forget what the ring holds for the counters from `first` to before `end`."""

@@ -57,11 +57,11 @@ def seal(keypair: Keypair, slots: Sequence[memoryview], lengths: Sequence[int], 
     return datagrams
 
 
-def open_in_place(keypair: Keypair, counter: int, datagram: memoryview) -> memoryview | None:
-    """Open what `seal` made; return the packet with its padding, as a view of `datagram`, or None: not authentic."""
+def open_in_place(keypair: Keypair, counter: int, datagram: memoryview) -> bool:
+    """Open what `seal` made: the packet with its padding is then ``datagram[16:-16]``. False: not authentic."""
     packet = datagram[TRANSPORT_HEADER_SIZE : len(datagram) - TAG_SIZE]
     try:
         keypair.opener.decrypt_into(_NONCE.pack(counter), datagram[TRANSPORT_HEADER_SIZE:], None, packet)
     except InvalidTag:
-        return None
-    return packet
+        return False
+    return True

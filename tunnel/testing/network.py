@@ -27,8 +27,10 @@ from tunnel.protocol.events import Event
 from tunnel.protocol.transport import SLOT_OVERHEAD
 from tunnel.testing.clock import FakeClock
 from tunnel.testing.nat import Nat
-from tunnel.wire.messages import TRANSPORT_HEADER_SIZE, MessageType, message_type
+from tunnel.wire import ip
+from tunnel.wire.messages import TAG_SIZE, TRANSPORT_HEADER_SIZE, MessageType, message_type
 from tunnel.wire.tai64n import next_stamp
+from tunnel.wire.train import Train
 
 _IPV4_HEADER_SIZE = 20
 _NO_STAMP = bytes(12)
@@ -203,11 +205,14 @@ class Network:
 
     def flush(self, host: SimulatedHost) -> None:
         """Carry off what the host's device made."""
-        for packet in host.device.take_packets():
-            host.received.append(bytes(packet[_IPV4_HEADER_SIZE:]))
+        for train in host.device.take_packets():
+            for datagram in train.datagrams():
+                packet = datagram[TRANSPORT_HEADER_SIZE:-TAG_SIZE]
+                host.received.append(bytes(packet[_IPV4_HEADER_SIZE : ip.total_length(packet)]))
         host.events += host.device.take_events()
-        for datagram, destination in host.device.take_datagrams():
-            self._send(host, destination, bytes(datagram))
+        for train, destination in host.device.take_datagrams():
+            for datagram in train.datagrams():
+                self._send(host, destination, bytes(datagram))
 
     def _send(self, host: SimulatedHost, destination: Endpoint, datagram: bytes) -> None:
         now = self.clock.now()
@@ -231,7 +236,7 @@ class Network:
             _, _, source, destination, datagram = heapq.heappop(self._in_flight)
             host = self._host_at(destination, source)
             if host is not None:
-                host.device.receive([memoryview(bytearray(datagram))], [source], now)
+                host.device.receive([Train.single(memoryview(bytearray(datagram)))], [source], now)
                 self.flush(host)
         for host in self.hosts:
             if host.device.deadline <= now:

@@ -1,76 +1,61 @@
-"""A TUN device: the kernel's side of the tunnel, as a file descriptor that reads and writes bare IP packets.
+"""A TUN device: the kernel's side of the tunnel, as a file descriptor that reads and writes frames.
 
     app → kernel → route → wg0 ──read──▶ us          us ──write──▶ wg0 → kernel → app
 
+    frame = virtio header (10 bytes) | IP packet or superpacket
+
 Whoever holds the descriptor *is* the network card: the interface, with its addresses and routes, goes when it is
 closed, whatever happens to the process. One read takes one packet from the interface's queue (``txqueuelen``), one
-write delivers one packet as if it had come off a wire. The kernel may do two things behind our back: bring the link
-down (writes fail with EIO, nothing comes to read, it may come back) and delete the interface (EBADFD for ever after).
+write delivers one as if it had come off a wire; with offloads a packet may be a superpacket, the segments of one flow
+in a row under one header, up to 64 KB. The kernel may do two things behind our back: bring the link down (writes fail
+with EIO, nothing comes to read, it may come back) and delete the interface (EBADFD for ever after).
 
-There is no packet information header (IFF_NO_PI) and, so far, no virtio header: offloads would add IFF_VNET_HDR to
-`_FLAGS`, TUNSETOFFLOAD after `_attach`, and a header in front of each packet in `read` and `write`; nothing else here
-would change. See Documentation/networking/tuntap.rst in the kernel.
+`BareTunDevice` is for a kernel without virtio headers: the same frames on our side, bare packets on the kernel's.
 """
 
 import errno
 import fcntl
 import os
-import re
-import struct
 from collections.abc import Sequence
-from typing import Self
 
 from tunnel.errors import TunDeviceError
+from tunnel.tun.attach import CLONE_DEVICE, Ioctl, attach
+from tunnel.wire.messages import Buffer
+from tunnel.wire.virtio import PLAIN, VIRTIO_HEADER_SIZE, VirtioFlag
 
-CLONE_DEVICE = "/dev/net/tun"
-NAME = re.compile(r"[a-zA-Z0-9_=+.-]{1,15}")
-"""What wg-quick takes for an interface name; the kernel's limit is 15 bytes (IFNAMSIZ less its zero)."""
-
-_TUNSETIFF = 0x400454CA
-_IFF_TUN = 0x0001
-_IFF_NO_PI = 0x1000
-_IFF_TUN_EXCL = 0x8000  # a name that exists is EBUSY, also one of a persistent TUN that we could have joined
-_FLAGS = _IFF_TUN | _IFF_NO_PI | _IFF_TUN_EXCL
-_IFREQ = struct.Struct("16sH22x")
-
-_RESERVED_NAMES = {".", "..", "all", "default"}  # entries of /sys/class/net and /proc/sys/net/*/conf that are no link
-_MISSING = {errno.ENOENT, errno.ENODEV, errno.ENXIO}
+Frame = Sequence[Buffer]
+"""A virtio header and a packet in as many pieces as they come; the first holds at least the virtio header."""
 
 
 class TunDevice:
-    """Satisfies `tunnel.daemon.ports.PacketDevice`; a packet is an IP header and what follows it."""
+    """Satisfies `tunnel.daemon.ports.PacketDevice`."""
 
-    def __init__(self, name: str, descriptor: int) -> None:
+    def __init__(self, name: str, descriptor: int, offloads: frozenset[str] = frozenset()) -> None:
         """Take over a non-blocking descriptor that is attached to the interface `name`."""
         self.name = name
+        self.offloads = offloads
+        """What the kernel leaves to us and takes from us undone: of `tunnel.tun.attach.OFFLOAD_BITS`."""
         self._descriptor = descriptor
 
-    @classmethod
-    def create(cls, name: str, clone_device: str = CLONE_DEVICE) -> Self:
-        """Make the interface, down and without addresses.
+    @staticmethod
+    def create(
+        name: str, offload: bool = True, *, clone_device: str = CLONE_DEVICE, ioctl: Ioctl = fcntl.ioctl
+    ) -> "TunDevice":
+        """Make the interface, down and without addresses; without `offload` only whole packets come and go.
 
         Raise `TunDeviceError` when the name is invalid or taken, /dev/net/tun is missing, or we lack CAP_NET_ADMIN.
         """
-        _check_name(name)
-        try:
-            descriptor = os.open(clone_device, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError as error:
-            raise _open_error(name, clone_device, error) from None
-        try:
-            _attach(descriptor, name)
-        except BaseException:
-            os.close(descriptor)
-            raise
-        return cls(name, descriptor)
+        descriptor, has_headers, offloads = attach(name, offload, clone_device, ioctl)
+        return TunDevice(name, descriptor, offloads) if has_headers else BareTunDevice(name, descriptor)
 
     def fileno(self) -> int:
         """What to wait on for reading, also for the end: it becomes readable when the interface is deleted."""
         return self._descriptor
 
     def read(self, buffers: Sequence[memoryview]) -> list[int]:
-        """Read up to one packet into each buffer, in order; return their lengths.
+        """Read up to one frame into each buffer, in order; return their lengths, virtio header included.
 
-        Shorter than `buffers` means that there is no more for now. A packet longer than its buffer is cut. Raise
+        Shorter than `buffers` means that there is no more for now. A frame longer than its buffer is cut. Raise
         `TunDeviceError` when the device is gone.
         """
         descriptor, readv = self._descriptor, os.readv
@@ -81,25 +66,27 @@ class TunDevice:
         except BlockingIOError:
             pass
         except OSError as error:
-            raise self._gone(error) from None
+            # EINVAL: a packet that no virtio header can describe, which is lost; the next one wakes us again.
+            if error.errno != errno.EINVAL:
+                raise self._gone(error) from None
         return lengths
 
-    def write(self, packets: Sequence[memoryview]) -> int:
-        """Write each packet; return how many the kernel refused: no IP packet, link down, out of memory.
+    def write(self, frames: Sequence[Frame]) -> int:
+        """Write each frame; return how many the kernel refused: no IP packet, header without sense, link down …
 
-        Refused packets are lost and not tried again, as a network card would do. Raise `TunDeviceError` when the device
+        Refused frames are lost and not tried again, as a network card would do. Raise `TunDeviceError` when the device
         is gone.
         """
-        descriptor, write = self._descriptor, os.write
+        descriptor, writev = self._descriptor, os.writev
         refused = 0
-        for packet in packets:
+        for frame in frames:
             try:
-                write(descriptor, packet)
+                writev(descriptor, frame)
             except OSError as error:
                 if error.errno in {errno.EBADFD, errno.EBADF}:
                     raise self._gone(error) from None
-                # EINVAL: neither version 4 nor 6. EIO: link down. ENOMEM, ENOBUFS, EAGAIN: no room for the packet;
-                # waiting for room would only make the queue before us longer.
+                # EINVAL: neither version 4 nor 6, or a header that points outside. EIO: link down. ENOMEM, ENOBUFS,
+                # EAGAIN: no room for the packet; waiting for room would only make the queue before us longer.
                 refused += 1
         return refused
 
@@ -115,32 +102,25 @@ class TunDevice:
         return TunDeviceError(f"interface '{self.name}' was deleted ({error.strerror})", error.errno or 0)
 
 
-def _check_name(name: str) -> None:
-    if len(name) > 15:
-        raise TunDeviceError(f"interface name '{name}' is too long: {len(name)} characters, at most 15", errno.EINVAL)
-    if not NAME.fullmatch(name) or name in _RESERVED_NAMES:
-        raise TunDeviceError(f"'{name}' is not an interface name: letters, digits and _=+.- are allowed", errno.EINVAL)
+class BareTunDevice(TunDevice):
+    """Frames for us, bare packets for a kernel that has no virtio headers, and so no offloads either."""
+
+    def read(self, buffers: Sequence[memoryview]) -> list[int]:
+        """As `TunDevice.read`; the virtio header is zero, as of any whole packet."""
+        lengths = super().read([buffer[VIRTIO_HEADER_SIZE:] for buffer in buffers])
+        for buffer in buffers[: len(lengths)]:
+            buffer[:VIRTIO_HEADER_SIZE] = PLAIN
+        return [length + VIRTIO_HEADER_SIZE for length in lengths]
+
+    def write(self, frames: Sequence[Frame]) -> int:
+        """As `TunDevice.write`; whatever leaves work to the kernel is refused, too."""
+        packets = [packet for frame in frames if (packet := _whole_packet(frame)) is not None]
+        return len(frames) - len(packets) + super().write(packets)
 
 
-def _attach(descriptor: int, name: str) -> None:
-    """Create the interface behind the descriptor."""
-    try:
-        fcntl.ioctl(descriptor, _TUNSETIFF, _IFREQ.pack(name.encode(), _FLAGS))
-    except OSError as error:
-        if error.errno == errno.EBUSY:
-            why = "an interface of that name exists already (see: ip link)"
-        elif error.errno == errno.EPERM:
-            why = "not permitted: run as root or with CAP_NET_ADMIN"
-        else:
-            why = error.strerror or str(error)
-        raise TunDeviceError(f"cannot create interface '{name}': {why}", error.errno or 0) from None
-
-
-def _open_error(name: str, clone_device: str, error: OSError) -> TunDeviceError:
-    if error.errno in _MISSING:
-        why = f"{clone_device} is missing: modprobe tun, or in a container give it --device {clone_device}"
-    elif error.errno in {errno.EPERM, errno.EACCES}:
-        why = f"{clone_device} may not be opened: run as root, in a container also with --device {clone_device}"
-    else:
-        why = f"{clone_device}: {error.strerror}"
-    return TunDeviceError(f"cannot create interface '{name}': {why}", error.errno or 0)
+def _whole_packet(frame: Frame) -> Frame | None:
+    """The frame without its virtio header; None if the header says that there is something left to do."""
+    first, *rest = frame
+    if len(first) < VIRTIO_HEADER_SIZE or first[0] & VirtioFlag.NEEDS_CSUM or first[1]:
+        return None
+    return [memoryview(first)[VIRTIO_HEADER_SIZE:], *rest]

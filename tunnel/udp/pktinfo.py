@@ -19,8 +19,8 @@ IP_PKTINFO = 8  # the socket module of Python 3.11 lacks it
 _IN_PKTINFO = struct.Struct("=I4s4s")
 _IN6_PKTINFO = struct.Struct("=16sI")
 
-ANCILLARY_SIZE = socket.CMSG_SPACE(_IN6_PKTINFO.size)
-"""Room for the one control message that we ask for, in either family."""
+PKTINFO_ANCILLARY_SIZE = socket.CMSG_SPACE(_IN6_PKTINFO.size)
+"""Room for the message in either family."""
 
 Ancillary = list[tuple[int, int, bytes]]
 """What `socket.sendmsg` takes: (level, type, data) of each control message."""

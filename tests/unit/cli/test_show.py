@@ -122,3 +122,9 @@ def test_times_are_told_in_two_units(seconds: float, text: str) -> None:
 )
 def test_sizes_have_three_digits(count: int, text: str) -> None:
     assert show.size(count) == text
+
+
+def test_the_offloads_that_are_on_are_named() -> None:
+    on = InterfaceStatus("x", None, 0, 0, 0, 0, 0, 0, (), {}, offloads=("csum", "gro"))
+    assert "offloads:        csum, gro" in _text(on)
+    assert "offloads:        (none)" in _text(InterfaceStatus("x", None, 0, 0, 0, 0, 0, 0, (), {}, offloads=()))

@@ -37,7 +37,14 @@ SNAPSHOT = DeviceSnapshot(
 def _status() -> InterfaceStatus:
     names = {PEER: EndpointName("vpn.example.com", 51820)}
     return InterfaceStatus.from_snapshot(
-        SNAPSHOT, name="wg0", mtu=1420, pid=4711, receive_buffer=7 << 20, send_buffer=6 << 20, endpoint_names=names
+        SNAPSHOT,
+        name="wg0",
+        mtu=1420,
+        pid=4711,
+        receive_buffer=7 << 20,
+        send_buffer=6 << 20,
+        offloads=["csum", "gso"],
+        endpoint_names=names,
     )
 
 
@@ -56,6 +63,7 @@ def test_the_json_form_is_the_documented_one() -> None:
         "pid": 4711,
         "receive_buffer": 7 << 20,
         "send_buffer": 6 << 20,
+        "offloads": ["csum", "gso"],
         "drops": {"wrong_mac1": 5},
         "peers": [
             {

@@ -12,6 +12,7 @@ from tunnel.keys import NO_PRESHARED_KEY, PresharedKey, PrivateKey, PublicKey
 from tunnel.protocol.device import Device
 from tunnel.testing.network import Network, SimulatedHost
 from tunnel.wire.messages import MessageType
+from tunnel.wire.train import Train
 
 NOW = 100.0
 OURS = PrivateKey(b"o" * 32)
@@ -221,7 +222,7 @@ def test_the_same_private_key_changes_nothing() -> None:
 def test_handshakes_that_wait_were_for_the_old_identity(key: PrivateKey) -> None:
     network, left, right = create_pair()
     message = initiation(left.private_key, right.public_key)
-    right.device.receive([memoryview(bytearray(message))], [left.endpoint], network.clock.now())
+    right.device.receive([Train.single(memoryview(bytearray(message)))], [left.endpoint], network.clock.now())
     set_key(network, right, key)
     network.run(1)
     assert (right.sent, right.drops()) == ([], {})
@@ -329,7 +330,7 @@ def test_down_drops_handshakes_and_packets_that_wait() -> None:
     held = hold(network)
     left.send_to(right, b"hello")
     source, _, initiation = held[0]
-    right.device.receive([memoryview(bytearray(initiation))], [source], network.clock.now())
+    right.device.receive([Train.single(memoryview(bytearray(initiation)))], [source], network.clock.now())
     for host in (left, right):
         host.device.down(network.clock.now())
         host.device.expire(network.clock.now() + 1000)

@@ -14,6 +14,7 @@ from tunnel.protocol.stats import DropReason
 from tunnel.protocol.transport import MAX_PACKET
 from tunnel.testing.network import Network, SimulatedHost, ipv4_packet
 from tunnel.wire.messages import CookieReply, Response, pack_cookie_reply, pack_response
+from tunnel.wire.train import Train
 
 STRANGER = Endpoint("203.0.113.9", 999)
 STRANGER_KEY = PrivateKey(b"s" * 32)
@@ -302,7 +303,9 @@ def test_a_bad_datagram_in_a_batch_costs_only_itself() -> None:
     batch[2][20] ^= 1
     batch.insert(1, bytearray(b"garbage"))
     batch.insert(3, bytearray(b"\x04\0\0\0" + bytes(60)))
-    right.device.receive([memoryview(datagram) for datagram in batch], [left.endpoint] * 7, network.clock.now())
+    right.device.receive(
+        [Train.single(memoryview(datagram)) for datagram in batch], [left.endpoint] * 7, network.clock.now()
+    )
     network.flush(right)
     assert right.received == [b"0", b"1", b"3", b"4"]
     assert right.drops() == {"malformed_datagram": 1, "no_such_index": 1, "tag_failed": 1}
@@ -321,7 +324,7 @@ def test_a_batch_may_mix_sessions() -> None:
         one.send_to(right, b"one %d" % number)
         two.send_to(right, b"two %d" % number)
     right.received.clear()
-    datagrams = [memoryview(bytearray(datagram)) for _, _, datagram in held]
+    datagrams = [Train.single(memoryview(bytearray(datagram))) for _, _, datagram in held]
     right.device.receive(datagrams, [source for source, _, _ in held], network.clock.now())
     network.flush(right)
     assert right.received == [b"%b %d" % (name, number) for number in range(3) for name in (b"one", b"two")]

@@ -26,6 +26,7 @@ from tunnel.wire.messages import (
     message_type,
     parse_cookie_reply,
 )
+from tunnel.wire.train import Train
 
 STRANGER = Endpoint("203.0.113.9", 999)
 STRANGER_KEY = PrivateKey(b"s" * 32)
@@ -35,7 +36,7 @@ COOKIE_REPLY = MessageType.COOKIE_REPLY
 def flood(network: Network, host: SimulatedHost, count: int = UNDER_LOAD_HANDSHAKES_PER_SECOND + 1) -> None:
     """Outsiders send so many initiations with a right MAC1, at once; all that is made of them is thrown away."""
     message = initiation(STRANGER_KEY, host.public_key)
-    datagrams = [memoryview(bytearray(message)) for _ in range(count)]
+    datagrams = [Train.single(memoryview(bytearray(message))) for _ in range(count)]
     host.device.receive(datagrams, [STRANGER] * count, network.clock.now())
     while host.device.deadline == -inf:
         host.device.expire(network.clock.now())
@@ -45,8 +46,8 @@ def flood(network: Network, host: SimulatedHost, count: int = UNDER_LOAD_HANDSHA
 
 def receive(device: Device, datagram: bytes, source: Endpoint, now: float) -> list[bytes]:
     """What comes back at once, before any handshake has its turn."""
-    device.receive([memoryview(bytearray(datagram))], [source], now)
-    return [bytes(answer) for answer, _ in device.take_datagrams()]
+    device.receive([Train.single(memoryview(bytearray(datagram)))], [source], now)
+    return [bytes(answer.buffer) for answer, _ in device.take_datagrams()]
 
 
 class Outsider:
@@ -96,7 +97,8 @@ def test_handshakes_with_a_wrong_mac1_are_no_load() -> None:
     network, _, right = create_pair()
     message = initiation(STRANGER_KEY, STRANGER_KEY.public_key)
     count = UNDER_LOAD_HANDSHAKES_PER_SECOND * 2
-    right.device.receive([memoryview(bytearray(message))] * count, [STRANGER] * count, network.clock.now())
+    trains = [Train.single(memoryview(bytearray(message)))] * count
+    right.device.receive(trains, [STRANGER] * count, network.clock.now())
     assert right.device.take_events() == []
     assert right.drops() == {"wrong_mac1": count}
 
@@ -161,7 +163,8 @@ def test_data_does_not_wait_for_handshakes() -> None:
     left.send_to(right, b"hello")
     message = initiation(STRANGER_KEY, right.public_key)
     batch = [message] * 300 + [held[0][2]]
-    right.device.receive([memoryview(bytearray(each)) for each in batch], [STRANGER] * 301, network.clock.now())
+    trains = [Train.single(memoryview(bytearray(each))) for each in batch]
+    right.device.receive(trains, [STRANGER] * 301, network.clock.now())
     assert len(right.device.take_packets()) == 1
 
 
@@ -235,7 +238,8 @@ def test_a_turn_consumes_a_few_handshakes_and_asks_for_the_next_turn() -> None:
     network, _, right = create_pair()
     message = initiation(STRANGER_KEY, right.public_key)
     count = HANDSHAKE_BUDGET + 1
-    right.device.receive([memoryview(bytearray(message))] * count, [STRANGER] * count, network.clock.now())
+    trains = [Train.single(memoryview(bytearray(message)))] * count
+    right.device.receive(trains, [STRANGER] * count, network.clock.now())
     right.device.expire(network.clock.now())
     assert right.drops() == {"unknown_peer": HANDSHAKE_BUDGET}
     assert right.device.deadline == -inf

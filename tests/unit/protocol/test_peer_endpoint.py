@@ -4,6 +4,7 @@ from tests.unit.protocol.pairs import create_pair, create_session, hold, let_pas
 from tunnel.endpoint import Endpoint, Source
 from tunnel.protocol.events import PeerRoamed
 from tunnel.wire.messages import MessageType
+from tunnel.wire.train import Train
 
 INITIATION = MessageType.HANDSHAKE_INITIATION
 DATA = MessageType.TRANSPORT_DATA
@@ -68,7 +69,7 @@ def test_the_last_of_a_batch_says_where_the_peer_is() -> None:
     network, left, right = create_session()
     held = hold(network)
     left.send_to(right, b"one", b"two")
-    datagrams = [memoryview(bytearray(datagram)) for _, _, datagram in held]
+    datagrams = [Train.single(memoryview(bytearray(datagram))) for _, _, datagram in held]
     right.device.receive(datagrams, [left.endpoint, ELSEWHERE], network.clock.now())
     assert peer_of(right, left).endpoint == ELSEWHERE
 
@@ -78,7 +79,7 @@ def test_another_address_of_ours_is_used_but_is_no_roaming() -> None:
     held = hold(network)
     left.send_to(right, b"hello")
     sticky = Endpoint(left.endpoint.host, left.endpoint.port, source=Source("192.0.2.99", 3))
-    right.device.receive([memoryview(bytearray(held[0][2]))], [sticky], network.clock.now())
+    right.device.receive([Train.single(memoryview(bytearray(held[0][2])))], [sticky], network.clock.now())
     assert peer_of(right, left).endpoint == sticky
     assert right.device.take_events() == []
 

@@ -37,8 +37,7 @@ def sealed(keypair: Keypair, packet: bytes, mtu: int = MTU) -> memoryview:
 
 
 def opened(keypair: Keypair, counter: int, datagram: memoryview) -> bytes | None:
-    packet = open_in_place(keypair, counter, datagram)
-    return None if packet is None else bytes(packet)
+    return bytes(datagram[16:-16]) if open_in_place(keypair, counter, datagram) else None
 
 
 @pytest.mark.parametrize(
@@ -96,13 +95,11 @@ def test_a_slot_of_the_promised_size_is_enough_for_every_length() -> None:
         assert opened(theirs, counter, sealed(ours, packet)) == packet.ljust(padded_length(length, MTU), b"\0")
 
 
-def test_an_opened_packet_is_a_view_of_the_datagram() -> None:
+def test_a_packet_is_opened_where_it_lies() -> None:
     ours, theirs = create_keypairs()
     datagram = sealed(ours, b"0123456789abcdef")
-    packet = open_in_place(theirs, 0, datagram)
-    assert packet is not None
-    assert bytes(packet) == bytes(datagram[16:32]) == b"0123456789abcdef"
-    assert packet.obj is datagram.obj
+    assert open_in_place(theirs, 0, datagram)
+    assert bytes(datagram[16:32]) == b"0123456789abcdef"
 
 
 def test_counters_are_consecutive_within_a_batch_and_across_batches() -> None:
@@ -125,23 +122,23 @@ def test_a_changed_byte_does_not_authenticate(position: int) -> None:
     ours, theirs = create_keypairs()
     datagram = sealed(ours, b"0123456789abcdef")
     datagram[position] ^= 1
-    assert open_in_place(theirs, 0, datagram) is None
+    assert not open_in_place(theirs, 0, datagram)
 
 
 def test_another_counter_does_not_authenticate() -> None:
     ours, theirs = create_keypairs()
-    assert open_in_place(theirs, 1, sealed(ours, b"hello")) is None
+    assert not open_in_place(theirs, 1, sealed(ours, b"hello"))
 
 
 def test_our_own_datagram_does_not_authenticate_to_us() -> None:
     ours, _ = create_keypairs()
-    assert open_in_place(ours, 0, sealed(ours, b"hello")) is None
+    assert not open_in_place(ours, 0, sealed(ours, b"hello"))
 
 
 def test_a_datagram_that_is_only_a_tag_is_empty_or_not_authentic() -> None:
     ours, theirs = create_keypairs()
     assert opened(theirs, 0, sealed(ours, b"")) == b""
-    assert open_in_place(theirs, 1, memoryview(bytearray(32))) is None
+    assert not open_in_place(theirs, 1, memoryview(bytearray(32)))
 
 
 @pytest.mark.parametrize("mtu", [1280, 9000, 65535])

@@ -9,7 +9,10 @@ import pytest
 
 from tunnel.endpoint import Endpoint, Source
 from tunnel.errors import UdpSocketError
-from tunnel.udp.socket import MAX_REMEMBERED, UdpSocket
+from tunnel.udp.receiver import MAX_ORIGINS
+from tunnel.udp.sender import MAX_PATHS
+from tunnel.udp.socket import UdpSocket
+from tunnel.wire.train import Train
 
 LOOPBACK = ["127.0.0.1", "::1"]
 Opener = Callable[..., UdpSocket]
@@ -29,18 +32,22 @@ def opened() -> Iterator[Opener]:
         sock.close()
 
 
-def buffers(count: int, size: int = 2048) -> list[memoryview]:
-    return [memoryview(bytearray(size)) for _ in range(count)]
+def single(payload: bytes) -> Train:
+    return Train.single(memoryview(bytearray(payload)))
 
 
 def descriptor(sock: UdpSocket, host: str) -> int:
     return sock.filenos()[":" in host]
 
 
-def receive(sock: UdpSocket, host: str, count: int = 4) -> list[tuple[bytes, Endpoint]]:
-    room = buffers(count)
-    received = sock.receive(descriptor(sock, host), room)
-    return [(bytes(buffer[:length]), endpoint) for buffer, (length, endpoint) in zip(room, received, strict=False)]
+def receive(sock: UdpSocket, host: str, room: int = 1 << 20) -> list[tuple[bytes, Endpoint]]:
+    """Datagram by datagram, what one call brings."""
+    arena = memoryview(bytearray(room))
+    return [
+        (bytes(datagram), endpoint)
+        for train, endpoint in sock.receive(descriptor(sock, host), arena)
+        for datagram in train.datagrams()
+    ]
 
 
 def without(family: socket.AddressFamily) -> Callable[[socket.AddressFamily, socket.SocketKind], socket.socket]:
@@ -101,14 +108,14 @@ def test_a_port_that_one_family_has_taken_is_refused_with_its_number(opened: Ope
 def test_a_host_with_one_family_uses_that(opened: Opener, missing: socket.AddressFamily, left: str) -> None:
     sock = opened(0, create=without(missing))
     (only,) = sock.filenos()
-    assert sock.send([(memoryview(b"hello"), Endpoint(left, sock.port))]) == 1
-    assert sock.receive(only, buffers(1))[0][0] == 5
+    assert sock.send([(single(b"hello"), Endpoint(left, sock.port))]) == 1
+    assert [bytes(train.buffer) for train, _ in sock.receive(only, memoryview(bytearray(65535)))] == [b"hello"]
 
 
 def test_a_datagram_for_a_family_that_the_host_lacks_is_unsent(opened: Opener) -> None:
     sock = opened(0, create=without(socket.AF_INET6))
     there = Endpoint("127.0.0.1", sock.port)
-    batch = [(memoryview(b"a"), there), (memoryview(b"b"), Endpoint("::1", 9)), (memoryview(b"c"), there)]
+    batch = [(single(b"a"), there), (single(b"b"), Endpoint("::1", 9)), (single(b"c"), there)]
     assert sock.send(batch) == 3
     assert sock.unsent == 1
     assert [payload for payload, _ in receive(sock, "127.0.0.1")] == [b"a", b"c"]
@@ -125,16 +132,16 @@ def test_a_host_without_any_family_is_refused(opened: Opener) -> None:
 @pytest.mark.parametrize("host", LOOPBACK)
 def test_a_datagram_says_where_it_is_from_and_where_it_came_to(opened: Opener, host: str) -> None:
     here, there = opened(), opened()
-    assert there.send([(memoryview(b"hello"), Endpoint(host, here.port))]) == 1
+    assert there.send([(single(b"hello"), Endpoint(host, here.port))]) == 1
     loopback = Source(host, socket.if_nametoindex("lo"))
     assert receive(here, host) == [(b"hello", Endpoint(host, there.port, 0, loopback))]
 
 
 def test_an_answer_leaves_from_the_address_that_was_asked(opened: Opener) -> None:
     here, there = opened(), opened()
-    there.send([(memoryview(b"question"), Endpoint("127.7.7.7", here.port))])
+    there.send([(single(b"question"), Endpoint("127.7.7.7", here.port))])
     ((_, origin),) = receive(here, "127.0.0.1")
-    here.send([(memoryview(b"answer"), origin)])
+    here.send([(single(b"answer"), origin)])
     ((_, answered),) = receive(there, "127.0.0.1")
     assert answered.host == "127.7.7.7"
 
@@ -144,7 +151,7 @@ def test_a_source_that_is_not_ours_is_left_to_the_kernel(opened: Opener, address
     here, there = opened(), opened()
     host = "::1" if ":" in address else "127.0.0.1"
     endpoint = Endpoint(host, there.port, 0, Source(address, 1))
-    assert here.send([(memoryview(b"one"), endpoint), (memoryview(b"two"), endpoint)]) == 2
+    assert here.send([(single(b"one"), endpoint), (single(b"two"), endpoint)]) == 2
     assert [(payload, origin.host) for payload, origin in receive(there, host)] == [(b"one", host), (b"two", host)]
     assert here.unsent == 0
 
@@ -155,7 +162,7 @@ def test_without_routing_to_ask_a_source_that_is_not_ours_is_still_survived() ->
         end.bind(("127.0.0.1", 0))
     here, there = UdpSocket([ends[0]]), UdpSocket([ends[1]])
     endpoint = Endpoint("127.0.0.1", there.port, 0, Source("192.0.2.123", 1))
-    assert here.send([(memoryview(b"one"), endpoint), (memoryview(b"two"), endpoint)]) == 2
+    assert here.send([(single(b"one"), endpoint), (single(b"two"), endpoint)]) == 2
     assert [payload for payload, _ in receive(there, "")] == [b"one", b"two"]
     assert here.unsent == 0
     here.close()
@@ -164,53 +171,58 @@ def test_without_routing_to_ask_a_source_that_is_not_ours_is_still_survived() ->
 
 def test_datagrams_of_one_flow_share_their_endpoint(opened: Opener) -> None:
     here, there = opened(), opened()
-    there.send([(memoryview(b"x"), Endpoint("127.0.0.1", here.port))] * 2)
+    there.send([(single(b"x"), Endpoint("127.0.0.1", here.port))] * 2)
     (_, first), (_, second) = receive(here, "127.0.0.1")
     assert first is second
 
 
 def test_a_flood_of_origins_is_not_remembered_for_ever(opened: Opener) -> None:
     here, there = opened(), opened()
-    for number in range(MAX_REMEMBERED + 10):
+    for number in range(max(MAX_ORIGINS, MAX_PATHS) + 10):
         target = Endpoint(f"127.1.{number >> 8}.{number & 255}", here.port)
-        there.send([(memoryview(b"x"), target)])
+        there.send([(single(b"x"), target)])
         ((_, origin),) = receive(here, "127.0.0.1")
         assert origin.source is not None
         assert origin.source.address == target.host
-    assert len(here._endpoints) <= MAX_REMEMBERED
-    assert len(there._paths) <= MAX_REMEMBERED
+    assert len(here._receiver._endpoints) <= MAX_ORIGINS
+    assert len(there._sender._paths) <= MAX_PATHS
 
 
-def test_a_datagram_longer_than_its_buffer_has_length_zero(opened: Opener) -> None:
+def test_a_datagram_longer_than_its_arena_is_skipped_and_counted(opened: Opener) -> None:
     sock = opened()
     there = Endpoint("127.0.0.1", sock.port)
-    sock.send([(memoryview(bytes(101)), there), (memoryview(bytes(100)), there)])
-    assert [length for length, _ in sock.receive(descriptor(sock, there.host), buffers(2, 100))] == [0, 100]
+    sock.send([(single(bytes(101)), there), (single(bytes(100)), there)])
+    ((train, _),) = sock.receive(descriptor(sock, there.host), memoryview(bytearray(100)))
+    assert len(train.buffer) == 100
+    assert sock.truncated == 1
 
 
-def test_a_batch_is_no_longer_than_its_buffers_and_the_rest_waits(opened: Opener) -> None:
+def test_what_may_not_fit_the_rest_of_the_arena_waits(opened: Opener) -> None:
     sock = opened()
-    sock.send([(memoryview(bytes([n])), Endpoint("::1", sock.port)) for n in range(5)])
-    assert [payload[0] for payload, _ in receive(sock, "::1", 3)] == [0, 1, 2]
-    assert [payload[0] for payload, _ in receive(sock, "::1", 3)] == [3, 4]
-    assert receive(sock, "::1", 3) == []
+    sock.send([(single(bytes([n])), Endpoint("::1", sock.port)) for n in range(5)])
+    assert [payload[0] for payload, _ in receive(sock, "::1", 65535 + 2)] == [0, 1, 2]
+    assert [payload[0] for payload, _ in receive(sock, "::1", 65535 + 2)] == [3, 4]
+    assert receive(sock, "::1", 65535 + 2) == []
 
 
 def test_thousands_of_datagrams_wait_in_the_buffer_in_order(opened: Opener) -> None:
     sock = opened()
     count = min(2000, sock.receive_buffer // 2048)
-    batch = [(memoryview(n.to_bytes(2)), Endpoint("127.0.0.1", sock.port)) for n in range(count)]
+    batch = [(single(n.to_bytes(2)), Endpoint("127.0.0.1", sock.port)) for n in range(count)]
     assert sock.send(batch) == count
-    assert [int.from_bytes(payload) for payload, _ in receive(sock, "127.0.0.1", count + 1)] == list(range(count))
+    numbers: list[int] = []
+    while received := receive(sock, "127.0.0.1"):
+        numbers += [int.from_bytes(payload) for payload, _ in received]
+    assert numbers == list(range(count))
 
 
 @pytest.mark.parametrize(("host", "limit"), [("127.0.0.1", 65507), ("::1", 65527)])
 def test_the_longest_datagram_passes_and_a_longer_one_is_unsent(opened: Opener, host: str, limit: int) -> None:
     sock = opened()
     there = Endpoint(host, sock.port)
-    assert sock.send([(memoryview(bytes(limit + 1)), there), (memoryview(bytes(limit)), there)]) == 2
+    assert sock.send([(single(bytes(limit + 1)), there), (single(bytes(limit)), there)]) == 2
     assert sock.unsent == 1
-    assert [length for length, _ in sock.receive(descriptor(sock, host), buffers(2, 65536))] == [limit]
+    assert [len(payload) for payload, _ in receive(sock, host)] == [limit]
 
 
 @pytest.mark.parametrize("host", LOOPBACK)
@@ -218,9 +230,9 @@ def test_a_closed_port_on_the_other_side_is_no_error_for_either_direction(opened
     sock, gone = opened(), opened()
     gone.close()
     for _ in range(3):
-        assert sock.send([(memoryview(b"anyone?"), Endpoint(host, gone.port))] * 2) == 2
+        assert sock.send([(single(b"anyone?"), Endpoint(host, gone.port))] * 2) == 2
         assert receive(sock, host) == []
-    assert sock.send([(memoryview(b"me"), Endpoint(host, sock.port))]) == 1
+    assert sock.send([(single(b"me"), Endpoint(host, sock.port))]) == 1
     assert [payload for payload, _ in receive(sock, host)] == [b"me"]
 
 
@@ -229,7 +241,7 @@ def test_a_closed_port_on_the_other_side_is_no_error_for_either_direction(opened
 )
 def test_an_endpoint_that_cannot_be_is_unsent_and_the_others_are_sent(opened: Opener, endpoint: Endpoint) -> None:
     sock = opened()
-    assert sock.send([(memoryview(b"lost"), endpoint), (memoryview(b"kept"), Endpoint("127.0.0.1", sock.port))]) == 2
+    assert sock.send([(single(b"lost"), endpoint), (single(b"kept"), Endpoint("127.0.0.1", sock.port))]) == 2
     assert sock.unsent == 1
     assert [payload for payload, _ in receive(sock, "127.0.0.1")] == [b"kept"]
 

@@ -1,0 +1,105 @@
+"""What is agreed with a kernel that can less, which is a list of refused requests here."""
+
+import errno
+import os
+import struct
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tunnel.errors import TunDeviceError
+from tunnel.tun.attach import (
+    IFF_VNET_HDR,
+    OFFLOAD_BITS,
+    TUNGETFEATURES,
+    TUNSETIFF,
+    TUNSETOFFLOAD,
+    TUNSETVNETHDRSZ,
+    TUNSETVNETLE,
+    Attachment,
+    attach,
+)
+
+EVERYTHING = sum(OFFLOAD_BITS.values())
+
+
+class Kernel:
+    """Answers ioctls; `refuses` says which with EINVAL."""
+
+    def __init__(
+        self, features: int = IFF_VNET_HDR, refuses: Callable[[int, Any], bool] = lambda request, argument: False
+    ) -> None:
+        self.asked: list[tuple[int, Any]] = []
+        self._features = features
+        self._refuses = refuses
+
+    def ioctl(self, descriptor: int, request: int, argument: Any) -> Any:
+        self.asked.append((request, argument))
+        if self._refuses(request, argument):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        return struct.pack("=i", self._features) if request == TUNGETFEATURES else argument
+
+    def argument_of(self, request: int) -> Any:
+        (argument,) = (argument for asked, argument in self.asked if asked == request)
+        return argument
+
+    def flags(self) -> int:
+        """Of the interface that was made."""
+        _, flags = struct.unpack("16sH22x", self.argument_of(TUNSETIFF))
+        return int(flags)
+
+
+def attach_to(kernel: Kernel, offload: bool = True) -> Attachment:
+    attachment = attach("wg0", offload, os.devnull, kernel.ioctl)
+    os.close(attachment.descriptor)
+    return attachment
+
+
+def test_all_offloads_are_asked_for_at_once() -> None:
+    kernel = Kernel()
+    assert attach_to(kernel).offloads == {"csum", "tso4", "tso6", "uso4", "uso6"}
+    assert kernel.argument_of(TUNSETOFFLOAD) == EVERYTHING
+
+
+def test_a_kernel_without_uso_gives_the_rest() -> None:
+    kernel = Kernel(refuses=lambda request, argument: request == TUNSETOFFLOAD and argument >= OFFLOAD_BITS["uso4"])
+    assert attach_to(kernel).offloads == {"csum", "tso4", "tso6"}
+
+
+def test_a_kernel_without_any_offload_is_served_whole_packets() -> None:
+    attachment = attach_to(Kernel(refuses=lambda request, _: request == TUNSETOFFLOAD))
+    assert attachment.offloads == frozenset()
+    assert attachment.has_headers
+
+
+def test_offloads_that_are_not_wanted_are_not_asked_for() -> None:
+    kernel = Kernel()
+    assert attach_to(kernel, offload=False).offloads == frozenset()
+    assert TUNSETOFFLOAD not in [request for request, _ in kernel.asked]
+
+
+def test_the_virtio_header_has_ten_bytes_in_little_endian_order() -> None:
+    kernel = Kernel()
+    assert attach_to(kernel).has_headers
+    assert kernel.flags() & IFF_VNET_HDR
+    assert kernel.argument_of(TUNSETVNETHDRSZ) == struct.pack("=i", 10)
+    assert kernel.argument_of(TUNSETVNETLE) == struct.pack("=i", 1)
+
+
+def test_a_kernel_without_virtio_headers_is_asked_for_none() -> None:
+    kernel = Kernel(features=0)
+    attachment = attach_to(kernel)
+    assert not attachment.has_headers
+    assert attachment.offloads == frozenset()
+    assert not kernel.flags() & IFF_VNET_HDR
+    assert [request for request, _ in kernel.asked] == [TUNGETFEATURES, TUNSETIFF]
+
+
+@pytest.mark.parametrize("request_number", [TUNGETFEATURES, TUNSETIFF, TUNSETVNETHDRSZ, TUNSETVNETLE])
+def test_any_other_refusal_is_one_line_and_leaves_nothing_open(request_number: int) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(TunDeviceError, match="cannot create interface 'wg0': Invalid argument") as refused:
+        attach_to(Kernel(refuses=lambda request, _: request == request_number))
+    assert refused.value.errno == errno.EINVAL
+    assert len(os.listdir("/proc/self/fd")) == before

@@ -1,0 +1,152 @@
+"""Sealing and opening whole trains: message 4, many at once (see `tunnel.wire.train`, `tunnel.protocol.transport`).
+
+What is done per datagram happens inside one C-level loop over the AEAD. Headers and counters are columns of the train,
+and columns are compared as bytes: that is a fraction of what a numpy comparison and its reduction cost. The views of a
+train are made once and kept with it, since trains lie in the same few places again and again.
+
+    buffer   | 16 header | packet, padding | 16 tag | 16 header | packet, padding | 16 tag | ...
+    columns    type and receiver, one 64-bit word; counter; first byte, length and source of the packet
+"""
+
+from collections import deque
+from itertools import repeat
+
+import numpy as np
+import numpy.typing as npt
+from cryptography.exceptions import InvalidTag
+
+from tunnel.protocol.constants import REJECT_AFTER_MESSAGES
+from tunnel.protocol.keypair import Keypair
+from tunnel.wire.messages import TAG_SIZE, TRANSPORT_HEADER_SIZE, TRANSPORT_OVERHEAD, MessageType
+from tunnel.wire.train import MAX_TRAIN_COUNT, Train
+
+_NONCE_SIZE = 12
+_COUNTER_OFFSET = 4
+_IPV4_HEADER_SIZE = 20
+_IPV6_HEADER_SIZE = 40
+
+
+class Nonces:
+    """Room for the nonces of one train: four zero bytes and a counter each, little endian."""
+
+    __slots__ = ("_counters", "_steps", "views")
+
+    def __init__(self) -> None:
+        memory = bytearray(_NONCE_SIZE * MAX_TRAIN_COUNT)
+        view = memoryview(memory)
+        self.views = [view[start : start + _NONCE_SIZE] for start in range(0, len(memory), _NONCE_SIZE)]
+        self._counters = np.ndarray((MAX_TRAIN_COUNT,), "<u8", memory, _COUNTER_OFFSET, (_NONCE_SIZE,))
+        self._steps = np.arange(MAX_TRAIN_COUNT, dtype="<u8")
+
+    def count_from(self, first: int, count: int) -> npt.NDArray[np.uint64]:
+        """Fill in `count` consecutive counters and return them."""
+        counters: npt.NDArray[np.uint64] = self._counters[:count]
+        np.add(self._steps[:count], np.uint64(first), out=counters)
+        return counters
+
+
+class _Plan:
+    """The views of one train: columns with an element per datagram, and a memoryview per datagram."""
+
+    __slots__ = ("bodies", "counters", "first_bytes", "ipv4_lengths", "ipv4_sources", "packets", "words")
+
+    def __init__(self, train: Train) -> None:
+        buffer, count, size = train.buffer, train.count, train.size
+        start = TRANSPORT_HEADER_SIZE
+
+        def column(kind: str, offset: int, rows: int = count) -> npt.NDArray[np.generic]:
+            return np.ndarray((rows,), kind, buffer, offset, (size,))
+
+        self.words = column("<u8", 0)
+        self.counters = column("<u8", 8)
+        self.first_bytes = column("u1", start)
+        has_headers = min(size, train.last) >= TRANSPORT_OVERHEAD + _IPV4_HEADER_SIZE
+        self.ipv4_lengths = column(">u2", start + 2, count - 1) if has_headers else None
+        self.ipv4_sources = column("<u4", start + 12) if has_headers else None
+        starts = range(start, len(buffer), size)
+        self.packets = [buffer[at : at + size - TRANSPORT_OVERHEAD] for at in starts]
+        self.packets[-1] = buffer[starts[-1] : len(buffer) - TAG_SIZE]
+        self.bodies = [buffer[at : at + size - TRANSPORT_HEADER_SIZE] for at in starts]
+
+
+def _plan_of(train: Train) -> _Plan:
+    plan = train.plan
+    if not isinstance(plan, _Plan):
+        plan = train.plan = _Plan(train)
+    return plan
+
+
+def _is_constant(column: npt.NDArray[np.generic]) -> bool:
+    content = column.tobytes()
+    return content == content[: column.itemsize] * len(column)
+
+
+def seal_train(keypair: Keypair, train: Train, nonces: Nonces) -> None:
+    """Seal the packets of `train` in place, with consecutive counters. The caller has checked `Keypair.can_send`."""
+    plan = _plan_of(train)
+    plan.words[:] = MessageType.TRANSPORT_DATA | keypair.remote_index << 32
+    plan.counters[:] = nonces.count_from(keypair.send_counter, train.count)
+    keypair.send_counter += train.count
+    deque(map(keypair.sealer.encrypt_into, nonces.views, plan.packets, repeat(None), plan.bodies), maxlen=0)
+
+
+def has_one_receiver(train: Train) -> bool:
+    """Whether all datagrams, of at least 32 bytes, agree in type and receiver."""
+    return _is_constant(_plan_of(train).words)
+
+
+def open_run(keypair: Keypair, train: Train, nonces: Nonces) -> list[int] | None:
+    """Open data for one receiver in place and mark it as seen; return the positions that are not authentic.
+
+    None, and nothing happened, unless the counters follow each other, ahead of all that were accepted before: then
+    look at each.
+    """
+    plan = _plan_of(train)
+    first = int.from_bytes(train.buffer[8:16], "little")
+    if not keypair.replay.is_ahead(first) or first + train.count > REJECT_AFTER_MESSAGES:
+        return None
+    if nonces.count_from(first, train.count).tobytes() != plan.counters.tobytes():
+        return None
+    failed = _open_each(keypair, plan, nonces)
+    if not failed:
+        keypair.replay.accept_run(first, train.count)
+        return failed
+    for position in range(train.count):
+        if position not in failed:
+            keypair.replay.accept(first + position)
+    return failed
+
+
+def _open_each(keypair: Keypair, plan: _Plan, nonces: Nonces) -> list[int]:
+    """A failed tag ends the C-level loop; what was opened before it stays in the list, and so tells the position."""
+    steps = iter(nonces.views), iter(plan.bodies), repeat(None), iter(plan.packets)
+    opened: list[int] = []
+    failed: list[int] = []
+    while len(opened) + len(failed) < len(plan.packets):
+        try:
+            opened.extend(map(keypair.opener.decrypt_into, *steps))
+        except InvalidTag:
+            failed.append(len(opened) + len(failed))
+    return failed
+
+
+def has_uniform_packets(train: Train) -> bool:
+    """Whether the packets of an opened train agree in version, header length, source address, and length but the last.
+
+    They are whole then if the first and the last are. False is no verdict: look at each.
+    """
+    plan = _plan_of(train)
+    if plan.ipv4_lengths is None or plan.ipv4_sources is None or not _is_constant(plan.first_bytes):
+        return False
+    if train.buffer[TRANSPORT_HEADER_SIZE] >> 4 == 4:
+        return _is_constant(plan.ipv4_sources) and _is_constant(plan.ipv4_lengths)
+    return _has_uniform_ipv6_packets(train)
+
+
+def _has_uniform_ipv6_packets(train: Train) -> bool:
+    if min(train.size, train.last) < TRANSPORT_OVERHEAD + _IPV6_HEADER_SIZE:
+        return False
+    start, strides = TRANSPORT_HEADER_SIZE, (train.size,)
+    lengths = np.ndarray((train.count - 1,), ">u2", train.buffer, start + 4, strides)
+    sources = np.ndarray((train.count,), "V16", train.buffer, start + 8, strides)
+    return _is_constant(sources) and _is_constant(lengths)

@@ -1,0 +1,133 @@
+"""Making a TUN interface, and agreeing with the kernel on what it may leave to us.
+
+    open /dev/net/tun → TUNGETFEATURES → TUNSETIFF → TUNSETVNETHDRSZ, TUNSETVNETLE → TUNSETOFFLOAD
+
+A network card that can segment and fill in checksums gets whole superpackets from the kernel, and may hand in some.
+Here we are the card. IFF_VNET_HDR puts a virtio header in front of every packet, which says what is still to be done
+or need not be checked; TUNSETOFFLOAD says which of that we can do. What is asked for is all of it, then all but USO
+(UDP, since Linux 6.2, and only for both IP versions at once), then nothing. Without offloads the header stays, and is
+zero whenever we read one. (Documentation/networking/tuntap.rst in the kernel; virtio 1.2, section 5.1.6.)
+"""
+
+import errno
+import fcntl
+import os
+import re
+import struct
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from tunnel.errors import TunDeviceError
+from tunnel.wire.virtio import VIRTIO_HEADER_SIZE
+
+CLONE_DEVICE = "/dev/net/tun"
+NAME = re.compile(r"[a-zA-Z0-9_=+.-]{1,15}")
+"""What wg-quick takes for an interface name; the kernel's limit is 15 bytes (IFNAMSIZ less its zero)."""
+
+Ioctl = Callable[[int, int, Any], Any]
+"""As `fcntl.ioctl`; a test may pass a kernel that can less."""
+
+TUNSETIFF = 0x400454CA
+TUNGETFEATURES = 0x800454CF
+TUNSETOFFLOAD = 0x400454D0
+TUNSETVNETHDRSZ = 0x400454D8
+TUNSETVNETLE = 0x400454DC
+
+IFF_VNET_HDR = 0x4000
+_IFF_TUN = 0x0001
+_IFF_NO_PI = 0x1000
+_IFF_TUN_EXCL = 0x8000  # a name that exists is EBUSY, also one of a persistent TUN that we could have joined
+_IFREQ = struct.Struct("16sH22x")
+_INT = struct.Struct("=i")
+
+OFFLOAD_BITS = {"csum": 0x01, "tso4": 0x02, "tso6": 0x04, "uso4": 0x20, "uso6": 0x40}
+"""Every offload that we ask for and its bit in TUNSETOFFLOAD. None works without ``csum``."""
+
+_NONE: frozenset[str] = frozenset()
+_WISHES = (frozenset(OFFLOAD_BITS), frozenset({"csum", "tso4", "tso6"}))
+
+_RESERVED_NAMES = {".", "..", "all", "default"}  # entries of /sys/class/net and /proc/sys/net/*/conf that are no link
+_MISSING = {errno.ENOENT, errno.ENODEV, errno.ENXIO}
+
+
+class Attachment(NamedTuple):
+    """An interface that was made: the descriptor that is its card, and what the kernel agreed to."""
+
+    descriptor: int
+    has_headers: bool
+    offloads: frozenset[str]
+
+
+def attach(name: str, offload: bool, clone_device: str = CLONE_DEVICE, ioctl: Ioctl = fcntl.ioctl) -> Attachment:
+    """Make the interface `name`, down and without addresses, with all offloads that there are or with none.
+
+    Raise `TunDeviceError` when the name is invalid or taken, the clone device is missing, or we lack CAP_NET_ADMIN.
+    """
+    _check_name(name)
+    try:
+        descriptor = os.open(clone_device, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise _open_error(name, clone_device, error) from None
+    try:
+        has_headers = _has_virtio_headers(descriptor, ioctl)
+        _make_interface(descriptor, name, has_headers, ioctl)
+        offloads = _offer(descriptor, offload, ioctl) if has_headers else _NONE
+    except OSError as error:
+        os.close(descriptor)
+        raise _refusal(name, error) from None
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return Attachment(descriptor, has_headers, offloads)
+
+
+def _check_name(name: str) -> None:
+    if len(name) > 15:
+        raise TunDeviceError(f"interface name '{name}' is too long: {len(name)} characters, at most 15", errno.EINVAL)
+    if not NAME.fullmatch(name) or name in _RESERVED_NAMES:
+        raise TunDeviceError(f"'{name}' is not an interface name: letters, digits and _=+.- are allowed", errno.EINVAL)
+
+
+def _has_virtio_headers(descriptor: int, ioctl: Ioctl) -> bool:
+    """Asked beforehand, as TUNSETIFF silently ignores a flag that it does not know."""
+    (features,) = _INT.unpack(ioctl(descriptor, TUNGETFEATURES, bytes(_INT.size)))
+    return bool(features & IFF_VNET_HDR)
+
+
+def _make_interface(descriptor: int, name: str, has_headers: bool, ioctl: Ioctl) -> None:
+    flags = _IFF_TUN | _IFF_NO_PI | _IFF_TUN_EXCL | (IFF_VNET_HDR if has_headers else 0)
+    ioctl(descriptor, TUNSETIFF, _IFREQ.pack(name.encode(), flags))
+    if has_headers:
+        ioctl(descriptor, TUNSETVNETHDRSZ, _INT.pack(VIRTIO_HEADER_SIZE))
+        ioctl(descriptor, TUNSETVNETLE, _INT.pack(1))
+
+
+def _offer(descriptor: int, offload: bool, ioctl: Ioctl) -> frozenset[str]:
+    """Offer to do as much as the kernel knows of; return what it took."""
+    for wish in _WISHES if offload else ():
+        try:
+            ioctl(descriptor, TUNSETOFFLOAD, sum(OFFLOAD_BITS[name] for name in wish))
+        except OSError:
+            continue
+        return wish
+    return _NONE  # a new interface has none on
+
+
+def _refusal(name: str, error: OSError) -> TunDeviceError:
+    if error.errno == errno.EBUSY:
+        why = "an interface of that name exists already (see: ip link)"
+    elif error.errno == errno.EPERM:
+        why = "not permitted: run as root or with CAP_NET_ADMIN"
+    else:
+        why = error.strerror or str(error)
+    return TunDeviceError(f"cannot create interface '{name}': {why}", error.errno or 0)
+
+
+def _open_error(name: str, clone_device: str, error: OSError) -> TunDeviceError:
+    if error.errno in _MISSING:
+        why = f"{clone_device} is missing: modprobe tun, or in a container give it --device {clone_device}"
+    elif error.errno in {errno.EPERM, errno.EACCES}:
+        why = f"{clone_device} may not be opened: run as root, in a container also with --device {clone_device}"
+    else:
+        why = f"{clone_device}: {error.strerror}"
+    return TunDeviceError(f"cannot create interface '{name}': {why}", error.errno or 0)

@@ -5,12 +5,16 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
+# a file at a time, so that fixtures made once for a file are made once
+PARALLEL := --numprocesses auto --dist loadfile
+
 # command -> Debian package that brings it
 DEMO_TOOLS := python3:python3 ip:iproute2 ping:iputils-ping
 TEST_TOOLS := $(DEMO_TOOLS) wg:wireguard-tools wireguard-go:wireguard-go iperf3:iperf3 nft:nftables
+RIVALS     := openvpn:openvpn nebula:nebula tincd:tinc
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint bench clean demo-tools test-tools
+.PHONY: help demo test test-all lint bench clean demo-tools test-tools rival-tools
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,10 +23,10 @@ demo: demo-tools $(STAMP) ## two hosts in namespaces talk through an encrypted t
 	@$(BIN)/tunnel demo
 
 test: test-tools $(STAMP) ## the fast tests, under five minutes
-	$(BIN)/pytest
+	$(BIN)/pytest $(PARALLEL)
 
 test-all: test-tools $(STAMP) ## every test, the slow ones too
-	$(BIN)/pytest -m ''
+	$(BIN)/pytest $(PARALLEL) -m ''
 
 lint: $(STAMP) ## ruff, mypy strict, the import contract
 	$(BIN)/ruff check .
@@ -30,8 +34,8 @@ lint: $(STAMP) ## ruff, mypy strict, the import contract
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-bench: test-tools $(STAMP) ## throughput and CPU-seconds per GB, next to Debian's wireguard-go
-	$(BIN)/python -m tests.bench
+bench: test-tools rival-tools $(STAMP) ## throughput, cost and latency next to other VPNs; ARGS='--seconds 2 --only tunnel' ...
+	$(BIN)/python -m tests.bench $(ARGS)
 
 clean: ## remove everything that make made
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
@@ -42,6 +46,9 @@ demo-tools:
 
 test-tools:
 	@./scripts/install-tools $(TEST_TOOLS)
+
+rival-tools: # what cannot be installed is skipped by the benchmark, which says so
+	@for tool in $(RIVALS); do ./scripts/install-tools $$tool || true; done
 
 $(STAMP): pyproject.toml
 	@./scripts/install-tools --venv "$(PYTHON)"

@@ -1,74 +1,127 @@
-"""Throughput, CPU time, latency and memory, ours beside Debian's wireguard-go, in alternating rounds.
+"""Throughput, cost, latency and memory of `tunnel` and of what people would otherwise install, in one run.
 
-    python -m tests.bench [ROUNDS] [SECONDS]
-
-Absolute numbers depend on the machine and on what else it does; ratios within one run are what to quote.
+Programs alternate within every round, so that a machine that slows down slows all of them down. Absolute numbers
+belong to the machine; ratios within one run are what to quote.
 """
 
-import json
-import statistics
+import os
 import sys
 import tempfile
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 
+import click
 from rich.console import Console
-from rich.table import Table
 
-from tests.bench.programs import INNER, OURS, WIREGUARD_GO, Pair, Program, tunnel_between
+from tests.bench.chart import draw
+from tests.bench.machine import machine_facts
+from tests.bench.measures import MEASURES, Measure, Values
+from tests.bench.programs import BASELINE, Program, programs
+from tests.bench.report import render
+from tests.bench.results import ProgramResult, Results
+from tests.bench.tunnels import Tunnel, tunnel_of
+from tunnel.errors import TunnelError
+from tunnel.testing.namespaces import reap, unwinding
 
-PAIRS: tuple[tuple[Program, Program], ...] = ((OURS, OURS), (OURS, WIREGUARD_GO), (WIREGUARD_GO, WIREGUARD_GO))
-
-Row = dict[str, float]
-
-
-def measure(pair: Pair, seconds: int) -> Row:
-    """One round: TCP up, TCP down, ping idle."""
-    pair.server.popen("iperf3", "--server")
-    row: Row = {}
-    for direction, flags in (("", ()), (" reverse", ("--reverse",))):
-        cpu_before = pair.cpu_seconds()
-        sent, bits_per_second = _iperf(pair, seconds, *flags)
-        row[f"Mbit/s{direction}"] = bits_per_second / 1e6
-        row[f"CPU-s/GB{direction}"] = (pair.cpu_seconds() - cpu_before) / (sent / 1e9)
-    row["ping ms"] = _ping(pair)
-    row["MB resident"] = pair.resident_bytes() / 1e6
-    return row
+NARROW = 100
+"""Columns of a table that goes into a file or a pipe."""
 
 
-def _iperf(pair: Pair, seconds: int, *flags: str) -> tuple[float, float]:
-    """Bytes and bits a second that arrived, over one TCP stream."""
-    command = ("iperf3", "--client", INNER[1], "--time", str(seconds), "--json", "--connect-timeout", "3000", *flags)
-    for _ in range(20):
-        done = pair.client.run(*command, check=False, timeout=seconds + 20)
-        report = json.loads(done.stdout)
-        if "error" not in report:
-            received = report["end"]["sum_received"]
-            return received["bytes"], received["bits_per_second"]
-    raise SystemExit(f"iperf3: {report['error']}")
+@click.command(
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="""\b
+Examples:
+  python -m tests.bench --seconds 2 --rounds 1 --only tunnel --only wireguard-go
+  python -m tests.bench --tests tcp --tests ping --json bench.json
+""",
+)
+@click.option("--rounds", default=3, show_default=True, type=click.IntRange(1), help="Rounds; medians are reported.")
+@click.option("--seconds", default=5, show_default=True, type=click.IntRange(1), help="Length of each measurement.")
+@click.option("--only", multiple=True, type=click.Choice([one.key for one in programs()] + ["other-wireguard-go"]))
+@click.option("--tests", multiple=True, type=click.Choice([one.key for one in MEASURES]), help="Default: all.")
+@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the results here.")
+@click.option("--svg", "svg_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the chart here.")
+@click.option("--date", default=lambda: datetime.now(UTC).date().isoformat(), help="As it is to be reported.")
+@click.option(
+    "--wireguard-go",
+    envvar="BENCH_WIREGUARD_GO",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Another wireguard-go to measure as well (BENCH_WIREGUARD_GO).",
+)
+def bench(
+    rounds: int,
+    seconds: int,
+    only: Sequence[str],
+    tests: Sequence[str],
+    json_file: Path | None,
+    svg_file: Path | None,
+    date: str,
+    wireguard_go: Path | None,
+) -> None:
+    """Measure VPN programs side by side, in network namespaces of this machine."""
+    if os.geteuid() != 0:
+        raise click.ClickException("the benchmark makes network namespaces and interfaces: run it as root")
+    os.environ["PATH"] += ":/usr/sbin:/sbin"  # not on everybody's path, but tincd and openvpn live there
+    chosen = [one for one in programs(wireguard_go) if not only or one.key in only]
+    present = [one for one in chosen if not one.missing()]
+    skipped = {one.title: f"not installed: {', '.join(one.missing())}" for one in chosen if one.missing()}
+    measures = [one for one in MEASURES if not tests or one.key in tests]
+    reap()
+    with unwinding():
+        measured = measure_all(present, measures, rounds, seconds)
+    results = Results(date, machine_facts(), seconds, measured, skipped, BASELINE)
+    write(results, json_file, svg_file)
 
 
-def _ping(pair: Pair) -> float:
-    """Median of 50 round trips, in ms."""
-    output = pair.client.run("ping", "-i", "0.02", "-c", "50", INNER[1]).stdout
-    times = [float(line.rpartition("time=")[2].split()[0]) for line in output.splitlines() if "time=" in line]
-    return statistics.median(times)
+def measure_all(
+    chosen: Iterable[Program], measures: Sequence[Measure], rounds: int, seconds: int
+) -> list[ProgramResult]:
+    """Every program in every round; one that fails says so and does not stop the others."""
+    results = [(one, ProgramResult(one.key, one.title, one.version(), one.is_ours)) for one in chosen]
+    for number in range(1, rounds + 1):
+        for program, result in results:
+            say(f"round {number} of {rounds}: {program.title}")
+            try:
+                with tempfile.TemporaryDirectory(prefix="bench-") as directory, ExitStack() as stack:
+                    tunnel = stack.enter_context(tunnel_of(program, Path(directory)))
+                    result.rounds.append(measure(tunnel, measures, seconds, result.failures))
+            except (TunnelError, OSError) as error:
+                result.failures.append(str(error))
+                say(f"  failed: {error}")
+    return [result for _, result in results]
 
 
-def main(rounds: int = 3, seconds: int = 5) -> None:
-    results: dict[str, list[Row]] = {}
-    with tempfile.TemporaryDirectory() as directory:
-        for number in range(rounds):
-            for client, server in PAIRS:
-                name = client.name if client == server else f"{client.name} → {server.name}"
-                with tunnel_between(client, server, Path(directory)) as pair:
-                    results.setdefault(name, []).append(measure(pair, seconds))
-                print(f"round {number + 1}: {name}: {results[name][-1]}", file=sys.stderr)
-    columns = list(next(iter(results.values()))[0])
-    table = Table("", *columns, title=f"medians of {rounds} rounds of {seconds} s, one TCP stream, MTU 1420")
-    for name, rows in results.items():
-        table.add_row(name, *(f"{statistics.median(row[column] for row in rows):.4g}" for column in columns))
-    Console().print(table)
+def measure(tunnel: Tunnel, measures: Iterable[Measure], seconds: int, failures: list[str]) -> Values:
+    """All measures in one tunnel; what failed goes to `failures` as a sentence and has no value."""
+    values: Values = {}
+    for one in measures:
+        try:
+            found = one.run(tunnel, seconds)
+        except (TunnelError, OSError) as error:
+            failures.append(f"{one.key}: {error}")
+            say(f"  {one.key}: failed: {error}")
+        else:
+            values |= found
+            say(f"  {one.key}: " + ", ".join(f"{key} {value:.4g}" for key, value in found.items()))
+    return values
+
+
+def write(results: Results, json_file: Path | None, svg_file: Path | None) -> None:
+    """The tables to standard output, the rest to where it was asked for."""
+    console = Console() if sys.stdout.isatty() else Console(width=NARROW)
+    console.print(render(results))
+    if json_file:
+        json_file.write_text(results.to_json() + "\n")
+    if svg_file:
+        svg_file.write_text(draw(results))
+
+
+def say(line: str) -> None:
+    """Progress, which is not the result: to standard error."""
+    print(line, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    bench()

@@ -1,89 +1,85 @@
-"""The VPN programs that are measured: how each is started and configured between two namespaces.
+"""What is measured: a program is a name, the commands that it needs, and a way to start it at both ends.
 
-client 192.0.2.1 ── veth ── 192.0.2.2 server          inside the tunnel: 10.0.0.1, 10.0.0.2
+`programs` lists them in the order of the report. To measure the same daemon in two ways, give it two entries: an
+`Implementation` takes options, which is how one without extensions or without offloads becomes a row of its own.
 """
 
-import os
+import re
+import shutil
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from subprocess import Popen
 
-from tests.netns.eventually import eventually
-from tunnel.keys import PrivateKey
-from tunnel.testing.namespaces import Namespace, Port, connect
+from tests.bench import nebula, openvpn, tinc, wireguard
+from tests.bench.topology import Host
+from tests.bench.wireguard import Implementation
+from tunnel.testing.namespaces import run_command
 
-OUTER = ("192.0.2.1", "192.0.2.2")
-INNER = ("10.0.0.1", "10.0.0.2")
-PORT = 51820
-MTU = 1420
+Start = Callable[[Host, Host], Sequence[Popen[str]]]
 
-Start = Callable[[Namespace, str], tuple[str, ...]]
+BASELINE = "wireguard-go"
+"""The key of the program that all others are compared with."""
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """`command` makes a bare WireGuard interface of the name that is appended, and stays in the foreground."""
+    """`start(client, server)` returns the daemons of both ends, configured; the tunnel may come up a little later."""
 
-    name: str
-    command: tuple[str, ...]
+    key: str
+    title: str
+    commands: tuple[str, ...]
+    version_command: tuple[str, ...]
+    start: Start
+    is_ours: bool = False
 
+    def missing(self) -> list[str]:
+        """The commands that are not installed."""
+        return [command for command in self.commands if shutil.which(command) is None]
 
-OURS = Program("tunnel", (sys.executable, "-P", "-m", "tunnel.cli.tunnel_wg", "--foreground"))
-WIREGUARD_GO = Program("wireguard-go", ("wireguard-go", "--foreground"))
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """Two namespaces joined by a tunnel, and the processes that make it."""
-
-    client: Namespace
-    server: Namespace
-    pids: tuple[int, int]
-
-    def cpu_seconds(self) -> float:
-        """User and system time that both processes have used so far."""
-        return sum(_cpu_seconds(pid) for pid in self.pids)
-
-    def resident_bytes(self) -> int:
-        """Of the larger process."""
-        return max(_resident_bytes(pid) for pid in self.pids)
+    def version(self) -> str:
+        """The first line of what it says about itself; empty if there is nothing to ask."""
+        if not self.version_command:
+            return ""
+        done = run_command(*self.version_command, check=False)
+        return next(iter((done.stdout + done.stderr).strip().splitlines()), "")
 
 
-@contextmanager
-def tunnel_between(client_program: Program, server_program: Program, directory: Path) -> Iterator[Pair]:
-    """A tunnel of two programs, configured by ``wg`` and ``ip``, with the handshake done."""
-    keys = [PrivateKey.generate(os.urandom) for _ in OUTER]
-    programs = (client_program, server_program)
-    with Namespace("bench-client") as client, Namespace("bench-server") as server:
-        hosts = (client, server)
-        ports = [Port(host, "eth0", (f"{outer}/24",)) for host, outer in zip(hosts, OUTER, strict=True)]
-        connect(*ports)
-        pids = []
-        for number, (host, program) in enumerate(zip(hosts, programs, strict=True)):
-            interface = f"bench{os.getpid() % 10000}{number}"
-            process = host.popen(*program.command, interface, log=directory / f"{program.name}.{number}.log")
-            _configure(host, interface, keys[number], keys[1 - number], number)
-            pids.append(process.pid)
-        client.run("ping", "-c1", "-W5", INNER[1])
-        yield Pair(client, server, (pids[0], pids[1]))
+OURS = Implementation((sys.executable, "-P", "-m", "tunnel.cli.tunnel_wg"))
+WIREGUARD_GO = Implementation(("wireguard-go",))
 
 
-def _configure(host: Namespace, interface: str, own: PrivateKey, other: PrivateKey, number: int) -> None:
-    eventually(Path(f"/var/run/wireguard/{interface}.sock").exists, "a control socket", timeout=10)
-    peer = ("peer", other.public_key.to_base64(), "allowed-ips", f"{INNER[1 - number]}/32")
-    endpoint = ("endpoint", f"{OUTER[1 - number]}:{PORT}")
-    key_file = ("private-key", "/dev/stdin")
-    host.run("wg", "set", interface, *key_file, "listen-port", str(PORT), *peer, *endpoint, stdin=own.to_base64())
-    host.ip("address", "add", f"{INNER[number]}/24", "dev", interface)
-    host.ip("link", "set", interface, "mtu", str(MTU), "up")
+def programs(other_wireguard_go: Path | None = None) -> list[Program]:
+    """Everything that can be measured; `other_wireguard_go` is one more binary, named by the version it reports."""
+    known = [
+        _wireguard("tunnel", "tunnel", OURS, OURS, is_ours=True),
+        _wireguard("tunnel-wireguard-go", "tunnel ↔ wireguard-go", OURS, WIREGUARD_GO, is_ours=True),
+        _wireguard(BASELINE, "wireguard-go, Debian", WIREGUARD_GO, WIREGUARD_GO),
+        Program("openvpn", "OpenVPN", ("openvpn",), ("openvpn", "--version"), openvpn.start),
+        Program("nebula", "Nebula", ("nebula", "nebula-cert"), ("nebula", "-version"), nebula.start),
+        Program("tinc", "tinc", ("tincd",), ("tincd", "--version"), tinc.start),
+        Program("none", "no VPN", (), (), _bare),
+    ]
+    if other_wireguard_go:
+        other = Implementation((str(other_wireguard_go.resolve()),))
+        program = _wireguard("other-wireguard-go", "", other, other)
+        number = re.search(r"\d[\w.-]*", program.version())
+        known.insert(3, replace(program, title=f"wireguard-go {number[0] if number else 'other'}"))
+    return known
 
 
-def _cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+def _wireguard(
+    key: str, title: str, client: Implementation, server: Implementation, *, is_ours: bool = False
+) -> Program:
+    commands = ("wg", client.command[0], server.command[0])
+    start = partial(wireguard.start, client, server)
+    return Program(key, title, commands, (*client.command, "--version"), start, is_ours)
 
 
-def _resident_bytes(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+def _bare(client: Host, server: Host) -> tuple[()]:
+    """The inner addresses on the cable itself: what the machine and the tools can do at most."""
+    for host in (client, server):
+        host.namespace.ip("address", "add", f"{host.inner}/24", "dev", "eth0")
+    return ()

@@ -14,7 +14,7 @@ import logging
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import uvloop
@@ -34,7 +34,7 @@ from tunnel.daemon.pipeline import Pipeline, superpacket_size
 from tunnel.daemon.resolver import Resolver
 from tunnel.daemon.stamp import Stamper
 from tunnel.endpoint import Endpoint
-from tunnel.errors import TunnelError, UdpSocketError
+from tunnel.errors import NetlinkError, TunnelError, UdpSocketError
 from tunnel.netlink.link import LinkEvent, Netlink
 from tunnel.protocol.device import Device
 from tunnel.protocol.events import Event
@@ -247,7 +247,8 @@ class Service:
                 return
             if event.mtu != mtu:
                 mtu = event.mtu
-                await self._netlink.set_link(index, gso_max_size=superpacket_size(mtu))
+                with suppress(NetlinkError):  # gone already: the next event says so
+                    await self._netlink.set_link(index, gso_max_size=superpacket_size(mtu))
             self._link_changed(event)
 
     def _link_changed(self, event: LinkEvent) -> None:

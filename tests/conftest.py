@@ -1,6 +1,7 @@
 """What holds for every test: those marked `root` need it, and leave nothing behind whatever ends the run."""
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -8,9 +9,14 @@ from hypothesis import HealthCheck, settings
 
 from tunnel.testing.namespaces import reap, unwinding
 
-# A busy machine is no reason to fail; the timeout of pytest still is.
-settings.register_profile("tunnel", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# A busy machine is no reason to fail; the timeout of pytest still is. What is new to find is found by people, not by CI.
+settings.register_profile(
+    "tunnel", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize="CI" in os.environ
+)
 settings.load_profile("tunnel")
+
+# A shell that starts us in the background has us ignore Ctrl-C, and all that we start would: also what tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, settings
 
 from tunnel.testing.namespaces import reap, unwinding
 
-# A busy machine is no reason to fail; the timeout of pytest still is. What is new to find is found by people, not by CI.
+# A busy machine is no reason to fail; the timeout of pytest still is. CI runs the same examples every time.
 settings.register_profile(
     "tunnel", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize="CI" in os.environ
 )

@@ -405,7 +405,7 @@ def _why_no_route(destination: bytes) -> DropReason:
 
 def _by_receiver(train: Train) -> list[Train]:
     """The train, if all its datagrams are data for one receiver; else each datagram by itself."""
-    if train.count == 1 or (train.last >= TRANSPORT_OVERHEAD and has_one_receiver(train)):
+    if train.count == 1 or (_receiver(train) is not None and has_one_receiver(train)):
         return [train]
     return [Train.single(datagram) for datagram in train.datagrams()]
 

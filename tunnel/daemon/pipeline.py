@@ -30,7 +30,7 @@ from tunnel.wire.train import MAX_TRAIN_BYTES, MAX_TRAIN_COUNT, Train
 from tunnel.wire.virtio import VIRTIO_HEADER_SIZE, is_superpacket, needs_checksum
 
 BURST = 64
-"""Single packets that are sealed in one go."""
+"""Frames in one turn; the single packets among them are sealed in one go."""
 
 TURN_BYTES = 512 * 1024
 """Bytes of frames in one turn: large enough to spread its cost, small enough to take about 2 ms."""
@@ -121,7 +121,9 @@ class Pipeline:
         lengths: list[int] = []
         left = TURN_BYTES
         try:
-            while left > 0 and len(lengths) < BURST and self._waiting_on < 0:
+            for _ in range(BURST):
+                if left <= 0 or self._waiting_on >= 0:
+                    break
                 (frame,) = self._frames[len(lengths)]
                 read = self._tun.read(self._frames[len(lengths)])
                 if not read:

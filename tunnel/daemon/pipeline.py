@@ -75,6 +75,7 @@ class Pipeline:
         self._socket: DatagramSocket | None = None
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = inf
+        self._is_running = False
         self._is_reading_tun = False
         self._unsent: list[tuple[Train, Endpoint]] = []
         self._waiting_on = -1
@@ -86,24 +87,27 @@ class Pipeline:
         self._received = memoryview(bytearray(RECEIVE_BYTES))
 
     def start(self) -> None:
-        self._read_tun(True)
+        self._is_running = True
+        self._watch_tun()
 
     def stop(self) -> None:
         """Let go of descriptors and timers. Harmless when repeated."""
+        self._is_running = False
         self.use_socket(None)
-        self._read_tun(False)
+        self._watch_tun()
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
             self._alarm_at = inf
 
     def use_socket(self, datagram_socket: DatagramSocket | None) -> None:
-        """From now on send and receive here; the one before is not closed, what waited for it is lost."""
+        """From now on send and receive here; the one before is not closed, what waited for it is lost, and counted."""
         if self._socket is not None:
             for fileno in self._socket.filenos():
                 self._loop.remove_reader(fileno)
             self._stop_waiting()
-            self._unsent.clear()
+            self._unreachable(self._unsent)
+            self._unsent = []
         self._socket = datagram_socket
         if datagram_socket is not None:
             for fileno in datagram_socket.filenos():
@@ -204,17 +208,17 @@ class Pipeline:
         if self._socket is None:
             self._unreachable(trains)
             return
-        if self._unsent:
-            room = MAX_UNSENT - len(self._unsent)
-            self._unsent += trains[:room]
-            self._unreachable(trains[room:])
-            return
-        refused_before = self._socket.unsent
-        done = self._socket.send(trains)
-        self._device.count_drop(DropReason.UNREACHABLE, self._socket.unsent - refused_before)
-        if done < len(trains):
-            self._unsent = trains[done:]
-            self._wait_until_writable()
+        if not self._unsent:
+            refused_before = self._socket.unsent
+            done = self._socket.send(trains)
+            self._device.count_drop(DropReason.UNREACHABLE, self._socket.unsent - refused_before)
+            if done == len(trains):
+                return
+            trains = trains[done:]
+        room = MAX_UNSENT - len(self._unsent)
+        self._unsent += trains[:room]
+        self._unreachable(trains[room:])
+        self._wait_until_writable()
 
     def _unreachable(self, trains: list[tuple[Train, Endpoint]]) -> None:
         self._device.count_drop(DropReason.UNREACHABLE, sum(train.count for train, _ in trains))
@@ -222,23 +226,25 @@ class Pipeline:
     def _wait_until_writable(self) -> None:
         """The buffers are still in use: nothing is read into them until the rest is sent."""
         assert self._socket is not None
-        self._read_tun(False)
-        self._waiting_on = self._socket.fileno_towards(self._unsent[0][1])
-        self._loop.add_writer(self._waiting_on, self._transmit_rest)
+        if self._waiting_on < 0:
+            self._waiting_on = self._socket.fileno_towards(self._unsent[0][1])
+            self._loop.add_writer(self._waiting_on, self._transmit_rest)
+            self._watch_tun()
 
     def _transmit_rest(self) -> None:
-        rest = self._unsent
+        rest, self._unsent = self._unsent, []
         self._stop_waiting()
-        self._unsent = []
         self._transmit(rest)
 
     def _stop_waiting(self) -> None:
         if self._waiting_on >= 0:
             self._loop.remove_writer(self._waiting_on)
             self._waiting_on = -1
-            self._read_tun(True)
+            self._watch_tun()
 
-    def _read_tun(self, is_wanted: bool) -> None:
+    def _watch_tun(self) -> None:
+        """Read it as long as we run and nothing waits to be sent."""
+        is_wanted = self._is_running and self._waiting_on < 0
         if is_wanted and not self._is_reading_tun:
             self._loop.add_reader(self._tun.fileno(), self._send)
         elif self._is_reading_tun and not is_wanted:
@@ -247,7 +253,7 @@ class Pipeline:
 
     def _set_alarm(self, deadline: float, now: float) -> None:
         """Wake at `deadline`; one that moved back is found out when the alarm goes off, and set again."""
-        if deadline >= self._alarm_at:
+        if deadline >= self._alarm_at or not self._is_running:
             return
         if self._alarm is not None:
             self._alarm.cancel()
@@ -260,8 +266,9 @@ class Pipeline:
         self._carry_off(self._clock.now())
 
     def _gone(self, error: TunDeviceError) -> None:
-        self.stop()
-        self._on_gone(error)
+        if self._is_running:
+            self.stop()
+            self._on_gone(error)
 
 
 def _joinable(offloads: Set[str]) -> list[int]:

@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from tests.netns.conftest import NOBODY
 from tests.netns.flows import datagram_socket
 from tests.netns.hosts import BIN, CABLE, PORT, Host, PeerSection, Program, open_host
 from tests.netns.landscape import survey
@@ -17,7 +18,6 @@ from tunnel.testing.namespaces import run_command
 
 pytestmark = pytest.mark.root
 
-NOBODY = 65534
 BEHIND_PEER = "10.60.0.0/16"
 
 
@@ -105,15 +105,6 @@ def test_a_route_that_is_wider_or_narrower_is_left_alone(host: Host) -> None:
 def test_without_capabilities_the_line_says_that_root_is_needed(host: Host) -> None:
     line = refuse(host, "setpriv", "--bounding-set=-all", "--inh-caps=-all")
     assert "root" in line
-
-
-@pytest.fixture
-def as_nobody() -> tuple[str, ...]:
-    """What to put before a command to run it as an ordinary user."""
-    prefix = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
-    if run_command(*prefix, str(BIN / "tunnel"), "--version", check=False).returncode != 0:
-        pytest.skip(f"ordinary users cannot run {BIN / 'tunnel'}")
-    return prefix
 
 
 def test_as_an_ordinary_user_the_line_says_that_root_is_needed(host: Host, as_nobody: tuple[str, ...]) -> None:

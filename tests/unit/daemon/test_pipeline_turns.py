@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from tests.properties.superpackets import UDP
+from tests.properties.superpackets import UDP, Flow
 from tests.unit.daemon.pipelines import (
     Backward,
     FakeTimeLoop,
@@ -27,7 +27,15 @@ from tunnel.wire.train import MAX_TRAIN_COUNT, Train
 from tunnel.wire.virtio import PLAIN
 
 BACK = Backward(protocol=UDP)
-MIXED = [PLAIN + packet(1), superpacket(), *(PLAIN + packet(number) for number in range(2, 90)), superpacket(30_000)]
+MIXED = [
+    PLAIN + packet(1),
+    superpacket(),
+    superpacket(flow=Flow(ports=(1, 2))),
+    *(PLAIN + packet(number) for number in range(2, 90)),
+    superpacket(30_000),
+    superpacket(30_000, flow=Flow(ports=(1, 2))),
+]
+"""Superpackets in a row would overwrite each other if the first had to wait."""
 
 
 # ---- a full send buffer -----------------------------------------------------------------------------------------
@@ -39,10 +47,16 @@ async def test_while_the_send_buffer_is_full_the_interface_is_not_read() -> None
         left.tun.queue_packets(*(packet(number) for number in range(500)))
         await settle()
         assert left.tun.waiting == 500 - BURST
-        reads = left.tun.reads
-        await settle()
-        assert left.tun.reads == reads
         assert not left.udp.sent
+        assert not asyncio.get_running_loop().remove_reader(left.tun.fileno())
+
+
+async def test_the_superpacket_that_fills_the_send_buffer_is_the_last_one_read() -> None:
+    async with session() as (left, _):
+        left.udp.room = 0
+        left.tun.queue(*MIXED[1:])
+        await settle()
+        assert left.tun.waiting == len(MIXED) - 2
 
 
 async def test_what_waited_for_the_send_buffer_arrives_in_order() -> None:
@@ -81,8 +95,8 @@ async def test_other_packets_meanwhile_leave_what_waits_as_it_is() -> None:
         staged = [memoryview(bytearray(16) + packet(number) + bytes(48)) for number in range(100, 110)]
         peer._staged.add(staged, [len(packet(1))] * 10)
         peer.send_staged(1000.0)
+        left.udp.room = None  # and they do not overtake, though they could be sent at once
         left.pipeline.turn()
-        left.udp.room = None
         await until(lambda: len(right.tun.written) == 30)
         assert right.packets == [*packets, *(packet(number) for number in range(100, 110))]
 
@@ -324,6 +338,36 @@ def test_a_stopped_pipeline_sets_no_alarm() -> None:
             assert not left.udp.sent
 
     with_fake_time(stopped)
+
+
+def test_an_alarm_does_not_outlive_the_pipeline() -> None:
+    """Neither the last one, nor the one before that was moved."""
+
+    async def stopped(loop: FakeTimeLoop) -> None:
+        async with session(loop.clock) as (left, right):
+            peer = left.device._peers[right.private_key.public_key]
+            peer.set_persistent_keepalive(1, loop.clock.now())
+            left.device._reschedule(peer)
+            left.pipeline.turn()
+            for side in (left, right):
+                side.pipeline.stop()
+                side.events.clear()
+            loop.clock.advance(3600)
+            await settle()
+            assert not left.events
+            assert left.drops() == {}
+
+    with_fake_time(stopped)
+
+
+async def test_an_interface_that_is_deleted_after_the_stop_is_not_told() -> None:
+    async with session() as (left, right):
+        left.pipeline.stop()
+        left.tun.delete()
+        left.pipeline.use_socket(left.udp)
+        right.tun.queue_packets(packet(1, flow=BACK))
+        await settle()
+        assert not left.ends
 
 
 async def test_a_pipeline_that_was_stopped_does_not_read_again() -> None:

@@ -8,8 +8,8 @@ changes. So an address is given up when handshakes to it go unanswered, and the 
 tried. A peer that roamed knows better than DNS where it is: while its session lives, what an authenticated datagram
 taught us stays.
 
-When the core says that a handshake went unanswered it has sent the next one already, so a new address is used from the
-one after it on, and what is heard of the one in between is still about the old address: each gets two handshakes.
+A handshake that went unanswered moves us to the next address at once: the device begins anew there
+(`Peer.look_elsewhere`). There a second handshake is waited for, since the first may just have been lost.
 
 `EndpointChoice` decides, for one peer, from arguments only; `Resolver` asks DNS and hands out the decisions as patches.
 """
@@ -65,7 +65,7 @@ class EndpointChoice:
         self._found_at = -math.inf
         self._is_looking_up = False
         self._is_silent = False
-        self._has_one_under_way = False
+        self._has_one_to_spare = False
         self._current: Endpoint | None = None
         self._session_ends = -math.inf
 
@@ -98,8 +98,8 @@ class EndpointChoice:
     def unanswered(self, attempts: int, now: float) -> Endpoint | None:
         """That many handshakes in a row had no answer."""
         self._is_silent = True
-        is_about_the_address_before, self._has_one_under_way = self._has_one_under_way, False
-        if is_about_the_address_before:
+        was_spare, self._has_one_to_spare = self._has_one_to_spare, False
+        if was_spare:
             return None
         if self._is_held(now) or (now < self._session_ends and attempts < PATIENCE):
             return None
@@ -114,7 +114,7 @@ class EndpointChoice:
         self._current = replace(endpoint, source=None)
         self._session_ends = now + REJECT_AFTER_TIME
         self._is_silent = False
-        self._has_one_under_way = False
+        self._has_one_to_spare = False
 
     def roamed(self, endpoint: Endpoint) -> None:
         """An authenticated datagram of the peer came from `endpoint`."""
@@ -131,7 +131,7 @@ class EndpointChoice:
         if endpoint == self._current:
             return None
         self._current = endpoint
-        self._has_one_under_way = self._is_silent
+        self._has_one_to_spare = self._is_silent
         return endpoint
 
 

@@ -371,7 +371,7 @@ class Device:
     def _change_peer(self, peer: Peer, patch: PeerPatch, now: float) -> None:
         if patch.preshared_key is not None:
             peer.preshared_key = patch.preshared_key
-        becomes_reachable = peer.endpoint is None and patch.endpoint is not None
+        before = peer.endpoint
         if patch.endpoint is not None:
             peer.endpoint = patch.endpoint
         if patch.replace_allowed_ips:
@@ -384,8 +384,10 @@ class Device:
         if patch.persistent_keepalive is not None:
             peer.set_persistent_keepalive(patch.persistent_keepalive, now)
         if self._host.is_up:
-            if becomes_reachable:
+            if before is None and patch.endpoint is not None:
                 peer.up(now)
+            elif patch.endpoint is not None:
+                peer.look_elsewhere(now)
             peer.send_staged(now)
 
     def _remove_peer(self, public_key: PublicKey) -> None:

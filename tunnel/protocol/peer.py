@@ -395,6 +395,12 @@ class Peer:
         if self.timers.persistent_keepalive:
             self.send_keepalive(now)
 
+    def look_elsewhere(self, now: float) -> None:
+        """We were given another endpoint: a handshake under way begins there at once, and not with its next retry."""
+        if self._pending is not None and self.timers.is_pending(Timer.RETRANSMIT):
+            self._last_handshake_sent = -inf
+            self.initiate(now, is_retry=True)
+
     def down(self) -> None:
         """Back to the configuration alone: no session, no timer, nothing staged."""
         self._drop_staged()

@@ -1,6 +1,7 @@
 """Where the peer is: only what is authentic and new says so."""
 
 from tests.unit.protocol.pairs import create_pair, create_session, hold, let_pass, peer_of
+from tunnel.config.patch import DevicePatch, PeerPatch
 from tunnel.endpoint import Endpoint, Source
 from tunnel.protocol.events import PeerRoamed
 from tunnel.wire.messages import MessageType
@@ -92,3 +93,26 @@ def test_when_nothing_is_heard_the_address_of_ours_is_chosen_anew() -> None:
     left.send_to(right, b"hello?")
     network.run(16)
     assert peer_of(left, right).endpoint == right.endpoint
+
+
+def test_a_handshake_under_way_begins_at_once_where_we_are_told_to_look() -> None:
+    network, left, right = create_pair()
+    nowhere = PeerPatch(right.public_key, endpoint=ELSEWHERE)
+    left.device.apply(DevicePatch(peers=(nowhere,)), network.clock.now())
+    left.send_to(right, b"hello")
+    network.run(1)
+    found = PeerPatch(right.public_key, endpoint=right.endpoint)
+    left.device.apply(DevicePatch(peers=(found,)), network.clock.now())
+    network.flush(left)
+    network.run(0.1)
+    assert right.received == [b"hello"]
+    assert [destination for _, destination, _ in left.sent[:2]] == [ELSEWHERE, right.endpoint]
+
+
+def test_another_endpoint_begins_no_handshake_where_none_is_under_way() -> None:
+    network, left, right = create_session()
+    network.run(20)
+    left.sent.clear()
+    left.device.apply(DevicePatch(peers=(PeerPatch(right.public_key, endpoint=ELSEWHERE),)), network.clock.now())
+    network.flush(left)
+    assert left.sent == []

@@ -16,13 +16,14 @@ from tests.unit.protocol.pairs import create_session, hold
 from tunnel.config.patch import AllowedIPChange, DevicePatch, PeerPatch
 from tunnel.endpoint import Endpoint
 from tunnel.keys import PresharedKey, PrivateKey
-from tunnel.protocol.constants import PADDING, UNDER_LOAD_QUEUED_HANDSHAKES
+from tunnel.protocol.constants import UNDER_LOAD_QUEUED_HANDSHAKES
 from tunnel.protocol.cookie import CookieGenerator
 from tunnel.protocol.stats import DropReason
 from tunnel.testing.network import Network, SimulatedHost
 from tunnel.wire.messages import (
     COOKIE_REPLY_SIZE,
     INITIATION_SIZE,
+    PADDING,
     RESPONSE_SIZE,
     TRANSPORT_OVERHEAD,
     MessageType,

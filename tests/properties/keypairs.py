@@ -8,8 +8,8 @@ from tunnel.protocol.host import Host
 from tunnel.protocol.keypair import Keypair
 from tunnel.protocol.peer import Peer
 from tunnel.protocol.trains import Nonces, seal_train
-from tunnel.protocol.transport import SLOT_OVERHEAD, padded_length
-from tunnel.wire.messages import TRANSPORT_OVERHEAD
+from tunnel.protocol.transport import SLOT_OVERHEAD
+from tunnel.wire.messages import TRANSPORT_OVERHEAD, padded_length
 from tunnel.wire.train import Train
 
 MTU = 1420

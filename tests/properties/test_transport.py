@@ -5,12 +5,11 @@ from hypothesis import strategies as st
 
 from tunnel.keys import PublicKey
 from tunnel.noise.handshake import TransportKeys
-from tunnel.protocol.constants import PADDING
 from tunnel.protocol.host import Host
 from tunnel.protocol.keypair import Keypair
 from tunnel.protocol.peer import Peer
-from tunnel.protocol.transport import SLOT_OVERHEAD, open_in_place, padded_length, seal
-from tunnel.wire.messages import TRANSPORT_HEADER, TRANSPORT_OVERHEAD, MessageType
+from tunnel.protocol.transport import SLOT_OVERHEAD, open_in_place, seal
+from tunnel.wire.messages import PADDING, TRANSPORT_HEADER, TRANSPORT_OVERHEAD, MessageType, padded_length
 
 PEER = Peer(PublicKey(b"p" * 32), Host(bytes, bytes))
 KEYS = TransportKeys(b"s" * 32, b"r" * 32)

@@ -5,7 +5,6 @@ right here, is a path. Either way the interface is called as the file is.
 """
 
 import os
-import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,15 +14,14 @@ from tunnel.config.model import TunnelConfig
 from tunnel.config.quick import decode_quick, is_world_accessible, parse_quick
 from tunnel.config.quick_sections import MAX_FILE_SIZE
 from tunnel.errors import ConfigError
+from tunnel.tun.attach import NAME
 
 SUFFIX = ".conf"
-
-_NAME = re.compile(r"[a-zA-Z0-9_=+.-]{1,15}", re.ASCII)
 
 
 def check_name(name: str) -> str:
     """The name, if an interface can have it; raise `ConfigError` otherwise."""
-    if not _NAME.fullmatch(name) or name in (".", ".."):
+    if not NAME.fullmatch(name) or name in (".", ".."):
         raise ConfigError(f"'{name}' is no interface name: 1 to 15 of a-z A-Z 0-9 _ = + . -")
     return name
 

@@ -20,9 +20,7 @@ from tunnel.config.patch import IPNetwork
 from tunnel.daemon.hooks import run_every_hook, run_hooks
 from tunnel.endpoint import Endpoint
 from tunnel.errors import NetlinkError
-
-DEFAULT_MTU = 1420
-"""An Ethernet's 1500 less `TUNNEL_OVERHEAD`."""
+from tunnel.protocol.host import DEFAULT_MTU
 
 TUNNEL_OVERHEAD = 80
 """What a packet grows by on the way: IPv6 40 + UDP 8 + message 4's 32."""

@@ -28,7 +28,7 @@ from tunnel.config.snapshot import DeviceSnapshot
 from tunnel.control.status import InterfaceStatus
 from tunnel.control.uapi_socket import ControlSocket
 from tunnel.daemon.clock import Clock, SystemClock
-from tunnel.daemon.lifecycle import DEFAULT_MTU, Lifecycle
+from tunnel.daemon.lifecycle import Lifecycle
 from tunnel.daemon.log import RateLimited
 from tunnel.daemon.pipeline import Pipeline, superpacket_size
 from tunnel.daemon.resolver import Resolver
@@ -38,6 +38,7 @@ from tunnel.errors import NetlinkError, TunnelError, UdpSocketError
 from tunnel.netlink.link import LinkEvent, Netlink
 from tunnel.protocol.device import Device
 from tunnel.protocol.events import Event
+from tunnel.protocol.host import DEFAULT_MTU
 from tunnel.tun.device import TunDevice
 from tunnel.udp.socket import UdpSocket
 

@@ -33,7 +33,7 @@ from tunnel.offload.flow import (
 )
 from tunnel.offload.ipv4 import checksums, identifications
 from tunnel.wire.checksum import MODULUS, checksum_of, ones_complement_sum
-from tunnel.wire.messages import TRANSPORT_HEADER_SIZE, TRANSPORT_OVERHEAD
+from tunnel.wire.messages import TRANSPORT_HEADER_SIZE, TRANSPORT_OVERHEAD, padded_length
 from tunnel.wire.train import MAX_TRAIN_BYTES, MAX_TRAIN_COUNT, Outbound, Train
 from tunnel.wire.virtio import (
     GSO_ECN,
@@ -63,7 +63,6 @@ _EXPECTED: dict[tuple[int, int], tuple[tuple[int, ...], int]] = {
 
 _NEEDS_CSUM = VirtioFlag.NEEDS_CSUM.value
 _MAX_PACKET = MAX_TRAIN_BYTES - TRANSPORT_OVERHEAD
-_PADDING = 16
 _U16 = struct.Struct(">H")
 _IDENTIFICATION_AND_CHECKSUM = struct.Struct(">4xH4xH")
 _MODULUS = np.array(MODULUS, np.uint64)
@@ -169,7 +168,7 @@ class Segmenter:
         segment = header.gso_size if count > 1 else payload
         if layout.payload + segment > _MAX_PACKET:
             return Refusal.SEGMENT_TOO_BIG
-        stride = TRANSPORT_OVERHEAD + _padded_length(layout.payload + segment, mtu)
+        stride = TRANSPORT_OVERHEAD + padded_length(layout.payload + segment, min(mtu, _MAX_PACKET))
         if count * stride > len(arena):
             return Refusal.NO_ROOM
         shape = _Shape(id(arena), layout, segment, count, stride)
@@ -219,10 +218,6 @@ def _check(header: VirtioHeader, layout: Layout) -> Refusal | None:
     if (header.checksum_start, header.checksum_offset) != (layout.transport, checksum_offset):
         return Refusal.WRONG_CHECKSUM_PLACE
     return None if header.gso_size else Refusal.NO_SEGMENT_SIZE
-
-
-def _padded_length(length: int, mtu: int) -> int:
-    return max(length, min(-(-length // _PADDING) * _PADDING, mtu, _MAX_PACKET))
 
 
 def _write(plan: _Plan, shape: _Shape, packet: memoryview) -> None:
@@ -304,7 +299,7 @@ def _lengthen(buffer: bytearray | memoryview, start: int, layout: Layout, change
 def _trains(arena: memoryview, shape: _Shape, last_packet_length: int, mtu: int) -> list[Outbound]:
     count, stride = shape.rows, shape.stride
     packet_length = shape.layout.payload + shape.segment
-    last = TRANSPORT_OVERHEAD + _padded_length(last_packet_length, mtu)
+    last = TRANSPORT_OVERHEAD + padded_length(last_packet_length, min(mtu, _MAX_PACKET))
     trains = []
     start = 0
     while count > MAX_TRAIN_COUNT or (count - 1) * stride + last > MAX_TRAIN_BYTES:

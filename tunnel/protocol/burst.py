@@ -10,11 +10,10 @@ other towards one peer, make a train; fewer than `MIN_RUN` of them, and long one
 
 from collections.abc import Iterator, Sequence
 
-from tunnel.protocol.constants import PADDING
 from tunnel.protocol.keypair import Keypair
 from tunnel.protocol.trains import Nonces, seal_train
 from tunnel.protocol.transport import MAX_PACKET, seal
-from tunnel.wire.messages import TRANSPORT_HEADER_SIZE, TRANSPORT_OVERHEAD
+from tunnel.wire.messages import PADDING, TRANSPORT_HEADER_SIZE, TRANSPORT_OVERHEAD, padded_length
 from tunnel.wire.train import MAX_TRAIN_BYTES, MAX_TRAIN_COUNT, Train
 
 MIN_RUN = 3
@@ -94,7 +93,7 @@ def seal_burst(
 
 def _runs(lengths: Sequence[int], padding_limit: int) -> Iterator[tuple[int, int, int]]:
     """(start, end, padded length) of consecutive packets that are equally long when padded and fit one train."""
-    padded = [max(length, min(-(-length // PADDING) * PADDING, padding_limit)) for length in lengths]
+    padded = [padded_length(length, padding_limit) for length in lengths]
     start = 0
     for index in range(1, len(padded) + 1):
         size = padded[start]

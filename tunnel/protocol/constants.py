@@ -30,5 +30,3 @@ UNDER_LOAD_LASTS = 1.0
 
 HANDSHAKE_BUDGET = 16
 """Handshake messages consumed in one `Device.expire`, so that they never starve the data path."""
-
-PADDING = 16

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tunnel.protocol.peer import Peer, PendingHandshake
 
 DEFAULT_MTU = 1420
+"""An Ethernet's 1500 less what a packet grows by over IPv6."""
 
 
 class Host:

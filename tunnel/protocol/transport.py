@@ -13,9 +13,16 @@ from collections.abc import Sequence
 
 from cryptography.exceptions import InvalidTag
 
-from tunnel.protocol.constants import PADDING
 from tunnel.protocol.keypair import Keypair
-from tunnel.wire.messages import TAG_SIZE, TRANSPORT_HEADER, TRANSPORT_HEADER_SIZE, TRANSPORT_OVERHEAD, MessageType
+from tunnel.wire.messages import (
+    PADDING,
+    TAG_SIZE,
+    TRANSPORT_HEADER,
+    TRANSPORT_HEADER_SIZE,
+    TRANSPORT_OVERHEAD,
+    MessageType,
+    padded_length,
+)
 
 SLOT_OVERHEAD = TRANSPORT_OVERHEAD + PADDING - 1
 """How much longer than the longest packet a slot must be."""
@@ -25,11 +32,6 @@ MAX_PACKET = 65535 - 20 - 8 - TRANSPORT_OVERHEAD
 
 _NONCE = struct.Struct("<4xQ")
 _ZEROS = bytes(PADDING)
-
-
-def padded_length(length: int, mtu: int) -> int:
-    """`length` rounded up to 16, but not past the inner MTU, so that padding never makes a datagram too long."""
-    return max(length, min(-(-length // PADDING) * PADDING, mtu))
 
 
 def seal(keypair: Keypair, slots: Sequence[memoryview], lengths: Sequence[int], mtu: int) -> list[memoryview]:

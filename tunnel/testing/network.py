@@ -29,11 +29,10 @@ from tunnel.testing.clock import FakeClock
 from tunnel.testing.nat import Nat
 from tunnel.wire import ip
 from tunnel.wire.messages import TAG_SIZE, TRANSPORT_HEADER_SIZE, MessageType, message_type
-from tunnel.wire.tai64n import next_stamp
+from tunnel.wire.tai64n import NO_STAMP, next_stamp
 from tunnel.wire.train import Train
 
 _IPV4_HEADER_SIZE = 20
-_NO_STAMP = bytes(12)
 
 E = TypeVar("E", bound=Event)
 
@@ -65,7 +64,7 @@ class SimulatedHost:
         self.sent: list[tuple[float, Endpoint, bytes]] = []
         """Every datagram that left it: when, where to, what."""
         self.events: list[Event] = []
-        self.last_stamp = _NO_STAMP
+        self.last_stamp = NO_STAMP
         """What is on disk: `restart` keeps it, a test may take it away."""
         self.device = self._start()
 

@@ -22,9 +22,3 @@ def ones_complement_sum(data: Buffer) -> int:
 def checksum_of(total: int) -> int:
     """What goes into the checksum field if everything else adds up to `total`: 1 to 65535."""
     return MODULUS - total % MODULUS
-
-
-def pseudo_header_sum(source: Buffer, destination: Buffer, protocol: int, length: int) -> int:
-    """RFC 9293 section 3.1, RFC 768, RFC 8200 section 8.1: modulo 65535, not complemented; `length` from the TCP or UDP
-    header on. Addresses are 4 or 16 bytes."""
-    return (ones_complement_sum(source) + ones_complement_sum(destination) + protocol + length) % MODULUS

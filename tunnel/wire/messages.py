@@ -40,6 +40,8 @@ COOKIE_REPLY_SIZE = _COOKIE_REPLY.size
 TRANSPORT_HEADER_SIZE = TRANSPORT_HEADER.size
 TRANSPORT_OVERHEAD = TRANSPORT_HEADER_SIZE + TAG_SIZE
 """What message 4 adds to a packet, without its padding; also the size of a keepalive."""
+PADDING = 16
+"""Packets are padded with zeros to a multiple of this."""
 
 
 class Initiation(NamedTuple):
@@ -83,6 +85,11 @@ def message_type(datagram: Buffer) -> int:
 def sender_index(handshake: Buffer) -> int:
     """The sender index of an initiation or a response, which both have in the same place."""
     return int.from_bytes(handshake[4:8], "little")
+
+
+def padded_length(length: int, limit: int) -> int:
+    """`length` rounded up to 16, but not past `limit` (the inner MTU), so that padding makes no datagram too long."""
+    return max(length, min(-(-length // PADDING) * PADDING, limit))
 
 
 def parse_initiation(datagram: Buffer) -> Initiation | None:

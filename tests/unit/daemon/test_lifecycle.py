@@ -9,10 +9,11 @@ import pytest
 
 from tunnel.config.model import Hooks, InterfaceConfig, IPInterface, PeerConfig, RouteTable, TunnelConfig
 from tunnel.config.patch import IPNetwork
-from tunnel.daemon.lifecycle import DEFAULT_MTU, QUEUE_LENGTH, Lifecycle, inner_mtu, wanted_routes
+from tunnel.daemon.lifecycle import QUEUE_LENGTH, Lifecycle, inner_mtu, wanted_routes
 from tunnel.endpoint import Endpoint
 from tunnel.errors import HookError, NetlinkError
 from tunnel.keys import PrivateKey
+from tunnel.protocol.host import DEFAULT_MTU
 
 PEER = PrivateKey(bytes([2]) * 32).public_key
 ENDPOINT = Endpoint("192.0.2.1", 51820)

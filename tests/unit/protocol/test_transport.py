@@ -8,7 +8,8 @@ from tunnel.noise.handshake import TransportKeys
 from tunnel.protocol.host import Host
 from tunnel.protocol.keypair import Keypair
 from tunnel.protocol.peer import Peer
-from tunnel.protocol.transport import MAX_PACKET, SLOT_OVERHEAD, open_in_place, padded_length, seal
+from tunnel.protocol.transport import MAX_PACKET, SLOT_OVERHEAD, open_in_place, seal
+from tunnel.wire.messages import padded_length
 
 MTU = 1420
 SENDING = b"s" * 32

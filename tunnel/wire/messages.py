@@ -1,4 +1,4 @@
-"""The four WireGuard messages, every field and size on one screen (WireGuard paper, section 5.4).
+"""The four WireGuard messages, and one of ours, every field and size on one screen (WireGuard paper, section 5.4).
 
 All integers are little endian. `parse_*` returns None for anything that is not of the message's exact size and type;
 `pack_*` returns bytes. Nothing here knows a key.
@@ -7,10 +7,13 @@ All integers are little endian. `parse_*` returns None for anything that is not 
     2 response        type 4 | sender 4 | receiver 4 | ephemeral 32 | nothing 0+16 | mac1 16 | mac2 16        =  92
     3 cookie reply    type 4 | receiver 4 | nonce 24 | cookie 16+16                                           =  64
     4 transport data  type 4 | receiver 4 | counter 8 | packet n+16                                           = 32+n
+    5 extended data   type 1 | flags 1 | segment size 2 | receiver 4 | counter 8 | packet or slice n+16       = 32+n
+
+Message 5 goes only to a peer that has asked for it: docs/protocol.md, "Extensions".
 """
 
 import struct
-from enum import IntEnum
+from enum import IntEnum, IntFlag
 from typing import NamedTuple
 
 MAC_SIZE = 16
@@ -20,12 +23,26 @@ COOKIE_SIZE = 16
 
 
 class MessageType(IntEnum):
-    """The first byte; the three after it are reserved and zero."""
+    """The first byte; the three after it are reserved and zero, but in message 5."""
 
     HANDSHAKE_INITIATION = 1
     HANDSHAKE_RESPONSE = 2
     COOKIE_REPLY = 3
     TRANSPORT_DATA = 4
+    EXTENDED_DATA = 5
+
+
+class ExtendedFlag(IntFlag):
+    """The byte after the type in message 5."""
+
+    SLICE = 1
+    """A piece of a superpacket, with the superpacket's own headers; the header has its segment size."""
+    LAST = 2
+    """The slice with which its superpacket ends."""
+    PARTIAL = 4
+    """A packet whose TCP or UDP checksum is still the sum of the pseudo-header."""
+    AES_256_GCM = 8
+    """Sealed with AES-256-GCM, else with ChaCha20-Poly1305."""
 
 
 _INITIATION = struct.Struct("<II32s48s28s16s16s")

@@ -45,14 +45,19 @@ class Train:
 
 
 class Outbound(NamedTuple):
-    """A train of message 4 before it is sealed: packets with room for header, padding (zero already) and tag.
+    """A train before it is sealed: packets, or slices of a superpacket, with room for header, padding and tag.
 
-    Packet i is ``train.buffer[i * size + 16:][:packet_length]``; the last has `last_packet_length` bytes.
+    Packet i is ``train.buffer[i * size + 16:][:packet_length]``, what follows it up to the tag is zero; the last has
+    `last_packet_length` bytes. Slices have no padding.
     """
 
     train: Train
     packet_length: int
     last_packet_length: int
+    segment: int = 0
+    """Of slices: how many bytes of payload each has but the last of all. 0: these are packets."""
+    is_end: bool = False
+    """Whether the last slice here is the last of its superpacket."""
 
     def slots(self) -> tuple[list[memoryview], list[int]]:
         """The packets one by one, each in the slot that it lies in, with their lengths."""

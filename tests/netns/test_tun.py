@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tunnel.config.model import Offload
 from tunnel.errors import TunDeviceError
 from tunnel.testing.namespaces import Namespace
 from tunnel.tun.attach import IFF_VNET_HDR, TUNGETFEATURES
@@ -38,7 +39,8 @@ def without_virtio_headers(descriptor: int, request: int, argument: Any) -> Any:
 
 KERNELS = {
     "offload": lambda: TunDevice.create("wg0"),
-    "headers": lambda: TunDevice.create("wg0", offload=False),
+    "receive": lambda: TunDevice.create("wg0", offload=Offload.RECEIVE),
+    "headers": lambda: TunDevice.create("wg0", offload=Offload.OFF),
     "bare": lambda: TunDevice.create("wg0", ioctl=without_virtio_headers),
 }
 
@@ -88,7 +90,7 @@ def test_without_offloads_there_is_nothing_left_to_do_in_what_is_read(host: Name
     (room,) = buffers(1)
     room[:VIRTIO_HEADER_SIZE] = b"\xff" * VIRTIO_HEADER_SIZE
     device.read([room])
-    assert (bytes(room[:VIRTIO_HEADER_SIZE]) == PLAIN) == (not device.offloads)
+    assert (bytes(room[:VIRTIO_HEADER_SIZE]) == PLAIN) == (not device.send_offloads)
 
 
 def test_what_is_written_arrives_at_a_socket(host: Namespace, device: TunDevice) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tunnel.config.model import Offload
 from tunnel.testing.namespaces import Namespace
 from tunnel.tun.attach import OFFLOAD_BITS, TUNSETOFFLOAD
 from tunnel.tun.device import TunDevice
@@ -81,7 +82,7 @@ def send_train(host: Namespace, to: str, payload: bytes, size: int) -> None:
 @pytest.mark.parametrize(("own", "other"), PAIRS)
 def test_a_train_of_the_host_is_read_as_one_superpacket(host: Namespace, own: str, other: str) -> None:
     device = create(host)
-    assert device.offloads == OFFLOAD_BITS.keys()
+    assert device.send_offloads == device.receive_offloads == OFFLOAD_BITS.keys()
     send_train(host, other, bytes(45 * 1000 + 7), 1000)
     ((header, packet),) = read(device)
     size = 48 if ":" in own else 28
@@ -91,13 +92,21 @@ def test_a_train_of_the_host_is_read_as_one_superpacket(host: Namespace, own: st
     device.close()
 
 
-@pytest.mark.parametrize("options", [{"offload": False}, {"ioctl": without_uso}], ids=["off", "without USO"])
+@pytest.mark.parametrize(
+    ("options", "left"),
+    [
+        ({"offload": Offload.OFF}, set()),
+        ({"offload": Offload.RECEIVE}, set()),
+        ({"ioctl": without_uso}, {"csum", "tso4", "tso6"}),
+    ],
+    ids=["off", "receive", "without USO"],
+)
 @pytest.mark.parametrize(("own", "other"), PAIRS)
 def test_without_uso_it_is_read_datagram_by_datagram(
-    host: Namespace, own: str, other: str, options: dict[str, Any]
+    host: Namespace, own: str, other: str, options: dict[str, Any], left: set[str]
 ) -> None:
     device = create(host, **options)
-    assert device.offloads == ({"csum", "tso4", "tso6"} if "ioctl" in options else set())
+    assert device.send_offloads == left
     send_train(host, other, bytes(45 * 1000 + 7), 1000)
     frames = read(device)
     size = 48 if ":" in own else 28
@@ -119,9 +128,10 @@ def superpacket(payload: bytes, size: int, length: int | None = None) -> list[by
     return [pack_virtio_header(virtio) + bytes(ip) + udp, payload[:middle], payload[middle:]]
 
 
-@pytest.mark.parametrize("offload", [True, False])
-def test_a_superpacket_that_is_written_arrives_as_its_datagrams(host: Namespace, offload: bool) -> None:
+@pytest.mark.parametrize("offload", [Offload.AUTO, Offload.RECEIVE])
+def test_a_superpacket_that_is_written_arrives_as_its_datagrams(host: Namespace, offload: Offload) -> None:
     device = create(host, offload=offload)
+    assert device.receive_offloads == OFFLOAD_BITS.keys()
     payload = bytes(index * 7 & 255 for index in range(40 * 1200 + 100))
     with host.enter(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
         receiver.bind(("10.7.0.1", PORT))
@@ -224,11 +234,12 @@ def test_the_largest_superpacket_is_as_large_as_the_interface_was_told(
     stream.close()
 
 
+@pytest.mark.parametrize("offload", [Offload.OFF, Offload.RECEIVE])
 @pytest.mark.parametrize(("own", "other"), PAIRS)
 def test_without_offloads_a_tcp_stream_goes_through_in_packets(
-    host: Namespace, other_host: Namespace, own: str, other: str
+    host: Namespace, other_host: Namespace, own: str, other: str, offload: Offload
 ) -> None:
-    stream = Stream(host, other_host, other, offload=False)
+    stream = Stream(host, other_host, other, offload=offload)
     payload = os.urandom(1 << 19)
     assert stream.send(payload) == payload
     assert stream.longest == VIRTIO_HEADER_SIZE + 1500

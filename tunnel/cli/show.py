@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from tunnel.control.status import InterfaceStatus, PeerStatus
 
 _UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+_SOCKET_OFFLOADS = ("gso", "gro")
 _SIZES = ("KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 
 
@@ -75,8 +76,8 @@ def _interface_rows(status: InterfaceStatus) -> Iterator[tuple[str, str]]:
         yield "mtu", str(status.mtu)
     if status.receive_buffer and status.send_buffer:  # 0: no socket is open while the interface is down
         yield "socket buffers", f"{size(status.receive_buffer)} receive, {size(status.send_buffer)} send"
-    if status.offloads is not None:
-        yield "offloads", ", ".join(status.offloads) or "(none)"
+    if status.send_offloads is not None and status.receive_offloads is not None:
+        yield "offloads", offloads(status.send_offloads, status.receive_offloads)
     if status.pid is not None:
         yield "process", str(status.pid)
     yield from _drop_rows(status.drops)
@@ -94,6 +95,8 @@ def _peer_rows(peer: PeerStatus, now: float) -> Iterator[tuple[str, str]]:
         yield "keepalive", f"every {duration(peer.persistent_keepalive)}"
     if peer.has_preshared_key:
         yield "preshared key", "(hidden)"
+    if peer.extensions:
+        yield "extensions", ", ".join(peer.extensions)
     yield from _drop_rows(peer.drops)
 
 
@@ -105,6 +108,16 @@ def _drop_rows(drops: Mapping[str, int]) -> Iterator[tuple[str, str]]:
     words = {reason.value: reason.words for reason in DropReason}
     for number, (name, count) in enumerate(drops.items()):
         yield "" if number else "dropped", f"{count} × {words.get(name, name.replace('_', ' '))}"
+
+
+def offloads(sending: Sequence[str], receiving: Sequence[str]) -> str:
+    """``send csum tso4 gso, receive csum tso4 gro``, the TUN's before the socket's; ``off`` is none at all."""
+    directions = [
+        " ".join((word, *sorted(names, key=lambda name: (name in _SOCKET_OFFLOADS, name))))
+        for word, names in (("send", sending), ("receive", receiving))
+        if names
+    ]
+    return ", ".join(directions) or "off"
 
 
 def ago(seconds: float) -> str:

@@ -26,6 +26,25 @@ class RouteTable(Enum):
     OFF = "off"
 
 
+class Offload(Enum):
+    """In which direction work is shared with the kernel: superpackets and checksums at the TUN, trains at the socket."""
+
+    AUTO = "auto"
+    OFF = "off"
+    SEND = "send"
+    RECEIVE = "receive"
+
+    @property
+    def sends(self) -> bool:
+        """The kernel leaves us superpackets and checksums, and cuts the trains that we send."""
+        return self in (Offload.AUTO, Offload.SEND)
+
+    @property
+    def receives(self) -> bool:
+        """The kernel joins what we receive into trains, and takes superpackets and checksums from us."""
+        return self in (Offload.AUTO, Offload.RECEIVE)
+
+
 @dataclass(frozen=True, slots=True)
 class Hooks:
     """Shell commands in the order written, verbatim; ``%i`` is the interface name."""

@@ -7,8 +7,9 @@
 Everything is in the text form that a person would write (base64 keys, ``host:port``, CIDR), so that reading a status
 needs no cryptography. There is no secret in it: of a preshared key only whether there is one.
 
-The JSON form, version 1, is one object per interface. Members are never renamed or removed within a version; readers
-ignore members that they do not know. What is not known (an implementation other than ours tells less) is null.
+The JSON form, version 1, is one object per interface. Members are never renamed or removed within a version, but new
+ones may come: readers ignore members that they do not know, and take one that is missing (a daemon that was started
+before an upgrade) for null, zero or empty. What is not known (an implementation other than ours tells less) is null.
 
     version          1
     name             interface name
@@ -19,8 +20,10 @@ ignore members that they do not know. What is not known (an implementation other
     pid              of the process that runs the interface
     receive_buffer   bytes, granted by the kernel to the UDP socket
     send_buffer      bytes, likewise
-    offloads         list of what the kernel leaves to us or takes from us in one piece: csum, tso4, tso6, uso4,
-                     uso6 at the TUN, gso, gro at the UDP socket
+    send_offloads    sorted list of what is on for packets on their way out: csum, tso4, tso6, uso4, uso6 if the kernel
+                     leaves that to us at the TUN, gso if it cuts trains at the UDP socket
+    receive_offloads the same for packets on their way in: csum … uso6 if it takes that from us, gro if it joins
+                     datagrams into trains
     drops            object: reason (`tunnel.protocol.stats.DropReason` values) -> count, only what occurred
     peers            list of objects, in the order in which they were added:
         public_key            base64
@@ -32,10 +35,11 @@ ignore members that they do not know. What is not known (an implementation other
         rx_bytes, tx_bytes    through the tunnel, since the peer was added
         persistent_keepalive  seconds, 0 is off
         drops                 as above, of this peer
+        extensions            list of the names of what is in use towards this peer beyond plain WireGuard
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Self
 
@@ -61,6 +65,7 @@ class PeerStatus:
     tx_bytes: int = 0
     persistent_keepalive: int = 0
     drops: Mapping[str, int] = field(default_factory=dict)
+    extensions: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +76,14 @@ class InterfaceStatus:
     public_key: str | None
     listen_port: int
     fwmark: int
-    mtu: int | None
-    pid: int | None
-    receive_buffer: int | None
-    send_buffer: int | None
-    peers: tuple[PeerStatus, ...]
-    drops: Mapping[str, int]
-    offloads: tuple[str, ...] | None = None
+    mtu: int | None = None
+    pid: int | None = None
+    receive_buffer: int | None = None
+    send_buffer: int | None = None
+    peers: tuple[PeerStatus, ...] = ()
+    drops: Mapping[str, int] = field(default_factory=dict)
+    send_offloads: tuple[str, ...] | None = None
+    receive_offloads: tuple[str, ...] | None = None
 
     @classmethod
     def from_snapshot(
@@ -89,7 +95,8 @@ class InterfaceStatus:
         pid: int | None = None,
         receive_buffer: int | None = None,
         send_buffer: int | None = None,
-        offloads: Sequence[str] | None = None,
+        send_offloads: Iterable[str] | None = None,
+        receive_offloads: Iterable[str] | None = None,
         endpoint_names: "Mapping[PublicKey, EndpointName] | None" = None,
     ) -> Self:
         """The device as it is, with what only the daemon knows about it. `endpoint_names` are the configured ones."""
@@ -103,7 +110,8 @@ class InterfaceStatus:
             pid=pid,
             receive_buffer=receive_buffer,
             send_buffer=send_buffer,
-            offloads=None if offloads is None else tuple(offloads),
+            send_offloads=None if send_offloads is None else tuple(sorted(send_offloads)),
+            receive_offloads=None if receive_offloads is None else tuple(sorted(receive_offloads)),
             peers=tuple(_peer_from_snapshot(peer, names.get(peer.public_key)) for peer in snapshot.peers),
             drops=_nonzero(snapshot.drops),
         )
@@ -114,14 +122,16 @@ class InterfaceStatus:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Raise `ValueError` if it is no status of version 1; members that we do not know are ignored."""
+        """Read the status of a daemon that may be older or younger than we are: see the module's JSON form.
+
+        Raise `ValueError` if it is no status of version 1.
+        """
         try:
             members = json.loads(text)
             if members["version"] != STATUS_VERSION:
                 raise ValueError(f"status version {members['version']!r} instead of {STATUS_VERSION}")
-            peers = tuple(_peer_from_members(peer) for peer in members["peers"])
-            offloads = members["offloads"] and tuple(members["offloads"])
-            return cls(**_known(cls, members) | {"peers": peers, "offloads": offloads})
+            peers = tuple(PeerStatus(**_known(PeerStatus, peer)) for peer in members.get("peers", ()))
+            return cls(**_known(cls, members) | {"peers": peers})
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a status: {error}") from None
 
@@ -146,12 +156,10 @@ def _peer_from_snapshot(peer: "PeerSnapshot", name: "EndpointName | None") -> Pe
     )
 
 
-def _peer_from_members(members: Mapping[str, Any]) -> PeerStatus:
-    return PeerStatus(**_known(PeerStatus, members) | {"allowed_ips": tuple(members["allowed_ips"])})
-
-
 def _known(kind: type, members: Mapping[str, Any]) -> dict[str, Any]:
-    return {item.name: members[item.name] for item in fields(kind)}
+    """The members that `kind` has a field for, lists as tuples; a field without one keeps its default."""
+    known = {item.name: members[item.name] for item in fields(kind) if item.name in members}
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in known.items()}
 
 
 def _nonzero(drops: Mapping[str, int]) -> dict[str, int]:

@@ -80,7 +80,7 @@ class Pipeline:
         self._unsent: list[tuple[Train, Endpoint]] = []
         self._waiting_on = -1
         self._segmenter = Segmenter()
-        self._coalescer = Coalescer(_joinable(tun.offloads))
+        self._coalescer = Coalescer(_joinable(tun.receive_offloads))
         self._arena = memoryview(bytearray(_ARENA_SIZE))
         self._slots = _buffers(BURST, TRANSPORT_HEADER_SIZE + MAX_FRAME_SIZE + SLOT_OVERHEAD)
         self._frames = [[slot[_FRAME_START:][:MAX_FRAME_SIZE]] for slot in self._slots]

@@ -26,11 +26,18 @@ class PacketDevice(Protocol):
     name: str
 
     @property
-    def offloads(self) -> frozenset[str]:
-        """What may come undone, and may go undone, of csum, tso4, tso6, uso4 and uso6; fixed while it is open.
+    def send_offloads(self) -> frozenset[str]:
+        """What the kernel may leave undone in what is read, of csum, tso4, tso6, uso4 and uso6; fixed while it is open.
 
-        Empty: every frame that is read has a zero header. `write` still takes the others, if the kernel has virtio
-        headers at all, and else refuses them.
+        Empty: every frame that is read has a zero header.
+        """
+        ...
+
+    @property
+    def receive_offloads(self) -> frozenset[str]:
+        """What may be left undone in what is written, of the same, and as fixed.
+
+        Whoever writes keeps to it: a kernel that cannot do the rest refuses it, and one that can may not be wanted to.
         """
         ...
 
@@ -42,8 +49,8 @@ class PacketDevice(Protocol):
         """Read up to one frame into each buffer, in order, without blocking; return their lengths, header included.
 
         Shorter than `buffers` means that there is no more for now. A frame longer than its buffer is cut by the
-        kernel: buffers must hold 10 + 65535 bytes, without offloads 10 and the device's MTU. Raise `TunDeviceError`
-        when the device is gone, never for a packet.
+        kernel: buffers must hold 10 + 65535 bytes, 10 and the device's MTU without `send_offloads`. Raise
+        `TunDeviceError` when the device is gone, never for a packet.
         """
         ...
 
@@ -70,8 +77,13 @@ class DatagramSocket(Protocol):
         ...
 
     @property
-    def offloads(self) -> frozenset[str]:
-        """What is on now of gso and gro; gso may go off at any time, gro stays as it is."""
+    def send_offloads(self) -> frozenset[str]:
+        """gso, if the kernel is given trains to cut; it may go off at any time."""
+        ...
+
+    @property
+    def receive_offloads(self) -> frozenset[str]:
+        """gro, if the kernel joins datagrams into trains; it stays as it is."""
         ...
 
     @property

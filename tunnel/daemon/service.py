@@ -205,7 +205,10 @@ class Service:
             mtu=self._device.mtu,
             receive_buffer=self._socket.receive_buffer if self._socket else 0,
             send_buffer=self._socket.send_buffer if self._socket else 0,
-            offloads=sorted(self._tun.offloads | (self._socket.offloads if self._socket else frozenset())),
+            send_offloads=sorted(self._tun.send_offloads.union(self._socket.send_offloads if self._socket else ())),
+            receive_offloads=sorted(
+                self._tun.receive_offloads.union(self._socket.receive_offloads if self._socket else ())
+            ),
             endpoint_names=names,
         )
 

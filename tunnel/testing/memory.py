@@ -55,9 +55,15 @@ class _Descriptor:
 class MemoryTun:
     """Satisfies `tunnel.daemon.ports.PacketDevice`: what a test queues is read, what is written the test finds."""
 
-    def __init__(self, name: str = "wg0", offloads: frozenset[str] = ALL_OFFLOADS) -> None:
+    def __init__(
+        self,
+        name: str = "wg0",
+        send_offloads: frozenset[str] = ALL_OFFLOADS,
+        receive_offloads: frozenset[str] = ALL_OFFLOADS,
+    ) -> None:
         self.name = name
-        self.offloads = offloads
+        self.send_offloads = send_offloads
+        self.receive_offloads = receive_offloads
         self.written: list[bytes] = []
         """Frames in the order they were written."""
         self.refuses = False
@@ -137,7 +143,8 @@ class MemoryUdp:
     def __init__(self, links: Links, endpoint: Endpoint) -> None:
         """Listen at `endpoint`, for all who share `links`."""
         self.port = endpoint.port
-        self.offloads = frozenset({"gso", "gro"})
+        self.send_offloads = frozenset({"gso"})
+        self.receive_offloads = frozenset({"gro"})
         self.truncated = 0
         self.unsent = 0
         self.sent: list[Train] = []

@@ -7,6 +7,9 @@ Here we are the card. IFF_VNET_HDR puts a virtio header in front of every packet
 or need not be checked; TUNSETOFFLOAD says which of that we can do. What is asked for is all of it, then all but USO
 (UDP, since Linux 6.2, and only for both IP versions at once), then nothing. Without offloads the header stays, and is
 zero whenever we read one. (Documentation/networking/tuntap.rst in the kernel; virtio 1.2, section 5.1.6.)
+
+TUNSETOFFLOAD is about what we read. What we write may always be left undone, in the ways that the kernel knows; and
+which these are is what it answers to the same question, so that is asked even if it is taken back at once.
 """
 
 import errno
@@ -17,6 +20,7 @@ import struct
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from tunnel.config.model import Offload
 from tunnel.errors import TunDeviceError
 from tunnel.wire.virtio import VIRTIO_HEADER_SIZE
 
@@ -51,15 +55,20 @@ _MISSING = {errno.ENOENT, errno.ENODEV, errno.ENXIO}
 
 
 class Attachment(NamedTuple):
-    """An interface that was made: the descriptor that is its card, and what the kernel agreed to."""
+    """An interface that was made: the descriptor that is its card, and what the kernel agreed to.
+
+    `send_offloads` are what it may leave to us in what we read, `receive_offloads` what we may leave to it in what we
+    write: each all of `OFFLOAD_BITS` that the kernel knows, or none.
+    """
 
     descriptor: int
     has_headers: bool
-    offloads: frozenset[str]
+    send_offloads: frozenset[str]
+    receive_offloads: frozenset[str]
 
 
-def attach(name: str, offload: bool, clone_device: str = CLONE_DEVICE, ioctl: Ioctl = fcntl.ioctl) -> Attachment:
-    """Make the interface `name`, down and without addresses, with all offloads that there are or with none.
+def attach(name: str, offload: Offload, clone_device: str = CLONE_DEVICE, ioctl: Ioctl = fcntl.ioctl) -> Attachment:
+    """Make the interface `name`, down and without addresses, with all offloads that there are in these directions.
 
     Raise `TunDeviceError` when the name is invalid or taken, the clone device is missing, or we lack CAP_NET_ADMIN.
     """
@@ -71,14 +80,14 @@ def attach(name: str, offload: bool, clone_device: str = CLONE_DEVICE, ioctl: Io
     try:
         has_headers = _has_virtio_headers(descriptor, ioctl)
         _make_interface(descriptor, name, has_headers, ioctl)
-        offloads = _offer(descriptor, offload, ioctl) if has_headers else _NONE
+        known = _offer(descriptor, offload, ioctl) if has_headers else _NONE
     except OSError as error:
         os.close(descriptor)
         raise _refusal(name, error) from None
     except BaseException:
         os.close(descriptor)
         raise
-    return Attachment(descriptor, has_headers, offloads)
+    return Attachment(descriptor, has_headers, known if offload.sends else _NONE, known if offload.receives else _NONE)
 
 
 def _check_name(name: str) -> None:
@@ -102,13 +111,15 @@ def _make_interface(descriptor: int, name: str, has_headers: bool, ioctl: Ioctl)
         ioctl(descriptor, TUNSETVNETLE, _INT.pack(1))
 
 
-def _offer(descriptor: int, offload: bool, ioctl: Ioctl) -> frozenset[str]:
-    """Offer to do as much as the kernel knows of; return what it took."""
-    for wish in _WISHES if offload else ():
+def _offer(descriptor: int, offload: Offload, ioctl: Ioctl) -> frozenset[str]:
+    """Offer to do as much as the kernel knows of, and return that; without `offload.sends` the offer is withdrawn."""
+    for wish in _WISHES if offload is not Offload.OFF else ():
         try:
             ioctl(descriptor, TUNSETOFFLOAD, sum(OFFLOAD_BITS[name] for name in wish))
         except OSError:
             continue
+        if not offload.sends:
+            ioctl(descriptor, TUNSETOFFLOAD, 0)
         return wish
     return _NONE  # a new interface has none on
 

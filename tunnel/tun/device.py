@@ -18,6 +18,7 @@ import fcntl
 import os
 from collections.abc import Sequence
 
+from tunnel.config.model import Offload
 from tunnel.errors import TunDeviceError
 from tunnel.tun.attach import CLONE_DEVICE, Ioctl, attach
 from tunnel.wire.messages import Buffer
@@ -30,23 +31,31 @@ Frame = Sequence[Buffer]
 class TunDevice:
     """Satisfies `tunnel.daemon.ports.PacketDevice`."""
 
-    def __init__(self, name: str, descriptor: int, offloads: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        name: str,
+        descriptor: int,
+        send_offloads: frozenset[str] = frozenset(),
+        receive_offloads: frozenset[str] = frozenset(),
+    ) -> None:
         """Take over a non-blocking descriptor that is attached to the interface `name`."""
         self.name = name
-        self.offloads = offloads
-        """What the kernel leaves to us and takes from us undone: of `tunnel.tun.attach.OFFLOAD_BITS`."""
+        self.send_offloads = send_offloads
+        """What the kernel may leave undone in what is read: of `tunnel.tun.attach.OFFLOAD_BITS`."""
+        self.receive_offloads = receive_offloads
+        """What may be left undone in what is written, likewise."""
         self._descriptor = descriptor
 
     @staticmethod
     def create(
-        name: str, offload: bool = True, *, clone_device: str = CLONE_DEVICE, ioctl: Ioctl = fcntl.ioctl
+        name: str, offload: Offload = Offload.AUTO, *, clone_device: str = CLONE_DEVICE, ioctl: Ioctl = fcntl.ioctl
     ) -> "TunDevice":
-        """Make the interface, down and without addresses; without `offload` only whole packets come and go.
+        """Make the interface, down and without addresses; in a direction without `offload` only whole packets pass.
 
         Raise `TunDeviceError` when the name is invalid or taken, /dev/net/tun is missing, or we lack CAP_NET_ADMIN.
         """
-        descriptor, has_headers, offloads = attach(name, offload, clone_device, ioctl)
-        return TunDevice(name, descriptor, offloads) if has_headers else BareTunDevice(name, descriptor)
+        descriptor, has_headers, *offloads = attach(name, offload, clone_device, ioctl)
+        return TunDevice(name, descriptor, *offloads) if has_headers else BareTunDevice(name, descriptor)
 
     def fileno(self) -> int:
         """What to wait on for reading, also for the end: it becomes readable when the interface is deleted."""

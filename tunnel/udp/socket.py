@@ -13,6 +13,7 @@ import socket
 from collections.abc import Sequence
 from typing import Self
 
+from tunnel.config.model import Offload
 from tunnel.endpoint import Endpoint
 from tunnel.udp.binding import SocketFactory, bind_port, granted, mark
 from tunnel.udp.offload import enable_gro, knows_gso
@@ -26,7 +27,11 @@ class UdpSocket:
     """Satisfies `tunnel.daemon.ports.DatagramSocket`."""
 
     def __init__(
-        self, sockets: list[socket.socket], fwmark: int = 0, routing: Routing | None = None, offload: bool = True
+        self,
+        sockets: list[socket.socket],
+        fwmark: int = 0,
+        routing: Routing | None = None,
+        offload: Offload = Offload.AUTO,
     ) -> None:
         """Take over bound, non-blocking sockets, at most one per family; see `open`.
 
@@ -39,13 +44,17 @@ class UdpSocket:
         self._by_version = {sock.family == socket.AF_INET6: sock for sock in sockets}
         self._fwmark = fwmark
         self._routing = routing
-        self._has_gro = offload and enable_gro(sockets)
+        self._has_gro = offload.receives and enable_gro(sockets)
         self._receiver = Receiver()
-        self._sender = Sender(self._by_version, fwmark, routing, offload and knows_gso(sockets))
+        self._sender = Sender(self._by_version, fwmark, routing, offload.sends and knows_gso(sockets))
 
     @classmethod
-    def open(cls, port: int, fwmark: int = 0, offload: bool = True, *, create: SocketFactory = socket.socket) -> Self:
+    def open(
+        cls, port: int, fwmark: int = 0, offload: Offload = Offload.AUTO, *, create: SocketFactory = socket.socket
+    ) -> Self:
         """Listen on `port` (0: any that is free) on all addresses of the families that the host has.
+
+        In a direction without `offload` the kernel is given, or gives, one datagram at a time.
 
         Raise `UdpSocketError` with the kernel's errno: EADDRINUSE, EACCES for a privileged port, EPERM for the mark.
         """
@@ -57,9 +66,14 @@ class UdpSocket:
         return cls(sockets, fwmark, routing, offload)
 
     @property
-    def offloads(self) -> frozenset[str]:
-        """What is on now: ``gso`` cuts what we send, ``gro`` joins what we receive."""
-        return frozenset(name for name, is_on in (("gso", self._sender.has_gso), ("gro", self._has_gro)) if is_on)
+    def send_offloads(self) -> frozenset[str]:
+        """``gso``, unless it is off by now: the kernel cuts what we send."""
+        return frozenset({"gso"} if self._sender.has_gso else ())
+
+    @property
+    def receive_offloads(self) -> frozenset[str]:
+        """``gro``, unless it is off: the kernel joins what we receive."""
+        return frozenset({"gro"} if self._has_gro else ())
 
     @property
     def truncated(self) -> int:

@@ -124,7 +124,26 @@ def test_sizes_have_three_digits(count: int, text: str) -> None:
     assert show.size(count) == text
 
 
-def test_the_offloads_that_are_on_are_named() -> None:
-    on = InterfaceStatus("x", None, 0, 0, 0, 0, 0, 0, (), {}, offloads=("csum", "gro"))
-    assert "offloads:        csum, gro" in _text(on)
-    assert "offloads:        (none)" in _text(InterfaceStatus("x", None, 0, 0, 0, 0, 0, 0, (), {}, offloads=()))
+@pytest.mark.parametrize(
+    ("sending", "receiving", "text"),
+    [
+        (("csum", "gso", "tso4"), ("csum", "gro", "tso4"), "send csum tso4 gso, receive csum tso4 gro"),
+        (("csum", "gso"), (), "send csum gso"),
+        ((), ("gro",), "receive gro"),
+        ((), (), "off"),
+    ],
+)
+def test_the_offloads_that_are_on_are_named(sending: tuple[str, ...], receiving: tuple[str, ...], text: str) -> None:
+    status = InterfaceStatus("x", None, 0, 0, send_offloads=sending, receive_offloads=receiving)
+    assert dict(show.describe(status, NOW)[0].rows)["offloads"] == text
+
+
+def test_extensions_are_named_where_some_are_in_use() -> None:
+    peer = PeerStatus("p", extensions=("aes-256-gcm", "slices"))
+    assert "  extensions:      aes-256-gcm, slices" in _text(InterfaceStatus("x", None, 0, 0, peers=(peer,)))
+
+
+@pytest.mark.parametrize("unused", [None, ()])
+def test_extensions_that_are_not_in_use_are_not_mentioned(unused: tuple[str, ...] | None) -> None:
+    peer = PeerStatus("p", extensions=unused)
+    assert "extensions" not in _text(InterfaceStatus("x", None, 0, 0, peers=(peer,)))

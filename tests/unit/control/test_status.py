@@ -5,7 +5,7 @@ import pytest
 from tunnel.config.patch import IPNetwork
 from tunnel.config.snapshot import DeviceSnapshot, PeerSnapshot
 from tunnel.config.values import parse_network
-from tunnel.control.status import InterfaceStatus
+from tunnel.control.status import InterfaceStatus, PeerStatus
 from tunnel.endpoint import Endpoint, EndpointName
 from tunnel.keys import PresharedKey, PrivateKey, PublicKey
 
@@ -43,7 +43,8 @@ def _status() -> InterfaceStatus:
         pid=4711,
         receive_buffer=7 << 20,
         send_buffer=6 << 20,
-        offloads=["csum", "gso"],
+        send_offloads={"gso", "csum"},
+        receive_offloads=["gro"],
         endpoint_names=names,
     )
 
@@ -63,7 +64,8 @@ def test_the_json_form_is_the_documented_one() -> None:
         "pid": 4711,
         "receive_buffer": 7 << 20,
         "send_buffer": 6 << 20,
-        "offloads": ["csum", "gso"],
+        "send_offloads": ["csum", "gso"],
+        "receive_offloads": ["gro"],
         "drops": {"wrong_mac1": 5},
         "peers": [
             {
@@ -77,6 +79,7 @@ def test_the_json_form_is_the_documented_one() -> None:
                 "tx_bytes": 92,
                 "persistent_keepalive": 25,
                 "drops": {"replayed": 2},
+                "extensions": None,
             }
         ],
     }
@@ -108,6 +111,17 @@ def test_members_that_are_new_are_ignored() -> None:
     members["colour"] = "green"
     members["peers"][0]["colour"] = "green"
     assert InterfaceStatus.from_json(json.dumps(members)) == _status()
+
+
+def test_members_that_a_daemon_does_not_have_yet_are_taken_for_unknown_or_empty() -> None:
+    members = {"version": 1, "name": "wg0", "public_key": None, "listen_port": 0, "fwmark": 0}
+    text = json.dumps(members | {"peers": [{"public_key": "x"}]})
+    assert InterfaceStatus.from_json(text) == InterfaceStatus("wg0", None, 0, 0, peers=(PeerStatus("x"),))
+
+
+def test_the_extensions_in_use_survive_the_json_form() -> None:
+    status = InterfaceStatus("wg0", None, 0, 0, peers=(PeerStatus("x", extensions=("slices",)),))
+    assert InterfaceStatus.from_json(status.to_json()) == status
 
 
 @pytest.mark.parametrize("text", ["", "null", "[]", "{}", '{"version": 1}', '{"version": 1, "peers": [1]}', "errno=0"])

@@ -73,7 +73,7 @@ class Side:
         self.private_key = PrivateKey.generate(self.randbytes)
         self.addresses = ip_network(f"10.0.0.{number}"), ip_network(f"fd00::{number}")
         self.udp = udp
-        self.tun = MemoryTun(offloads=offloads)
+        self.tun = MemoryTun(receive_offloads=offloads)
         self.events: list[Event] = []
         self.ends: list[TunDeviceError] = []
         stamps = count(1)

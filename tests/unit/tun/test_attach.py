@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tunnel.config.model import Offload
 from tunnel.errors import TunDeviceError
 from tunnel.tun.attach import (
     IFF_VNET_HDR,
@@ -50,7 +51,7 @@ class Kernel:
         return int(flags)
 
 
-def attach_to(kernel: Kernel, offload: bool = True) -> Attachment:
+def attach_to(kernel: Kernel, offload: Offload = Offload.AUTO) -> Attachment:
     attachment = attach("wg0", offload, os.devnull, kernel.ioctl)
     os.close(attachment.descriptor)
     return attachment
@@ -58,25 +59,52 @@ def attach_to(kernel: Kernel, offload: bool = True) -> Attachment:
 
 def test_all_offloads_are_asked_for_at_once() -> None:
     kernel = Kernel()
-    assert attach_to(kernel).offloads == {"csum", "tso4", "tso6", "uso4", "uso6"}
+    attachment = attach_to(kernel)
+    assert attachment.send_offloads == attachment.receive_offloads == {"csum", "tso4", "tso6", "uso4", "uso6"}
     assert kernel.argument_of(TUNSETOFFLOAD) == EVERYTHING
 
 
+def without_uso() -> Kernel:
+    return Kernel(refuses=lambda request, argument: request == TUNSETOFFLOAD and argument >= OFFLOAD_BITS["uso4"])
+
+
 def test_a_kernel_without_uso_gives_the_rest() -> None:
-    kernel = Kernel(refuses=lambda request, argument: request == TUNSETOFFLOAD and argument >= OFFLOAD_BITS["uso4"])
-    assert attach_to(kernel).offloads == {"csum", "tso4", "tso6"}
+    attachment = attach_to(without_uso())
+    assert attachment.send_offloads == attachment.receive_offloads == {"csum", "tso4", "tso6"}
 
 
-def test_a_kernel_without_any_offload_is_served_whole_packets() -> None:
-    attachment = attach_to(Kernel(refuses=lambda request, _: request == TUNSETOFFLOAD))
-    assert attachment.offloads == frozenset()
+@pytest.mark.parametrize("offload", Offload)
+def test_a_kernel_without_any_offload_is_served_whole_packets(offload: Offload) -> None:
+    attachment = attach_to(Kernel(refuses=lambda request, _: request == TUNSETOFFLOAD), offload)
+    assert attachment.send_offloads == attachment.receive_offloads == frozenset()
     assert attachment.has_headers
 
 
 def test_offloads_that_are_not_wanted_are_not_asked_for() -> None:
     kernel = Kernel()
-    assert attach_to(kernel, offload=False).offloads == frozenset()
+    attachment = attach_to(kernel, Offload.OFF)
+    assert attachment.send_offloads == attachment.receive_offloads == frozenset()
     assert TUNSETOFFLOAD not in [request for request, _ in kernel.asked]
+
+
+def test_to_send_only_the_kernel_leaves_us_work_and_gets_none() -> None:
+    kernel = Kernel()
+    attachment = attach_to(kernel, Offload.SEND)
+    assert attachment.send_offloads == OFFLOAD_BITS.keys()
+    assert not attachment.receive_offloads
+    assert kernel.argument_of(TUNSETOFFLOAD) == EVERYTHING
+
+
+@pytest.mark.parametrize(
+    ("kernel", "known"), [(Kernel(), OFFLOAD_BITS.keys()), (without_uso(), {"csum", "tso4", "tso6"})]
+)
+def test_to_receive_only_the_kernel_is_asked_what_it_knows_and_then_leaves_us_nothing(
+    kernel: Kernel, known: set[str]
+) -> None:
+    attachment = attach_to(kernel, Offload.RECEIVE)
+    assert not attachment.send_offloads
+    assert attachment.receive_offloads == known
+    assert kernel.asked[-1] == (TUNSETOFFLOAD, 0)
 
 
 def test_the_virtio_header_has_ten_bytes_in_little_endian_order() -> None:
@@ -91,7 +119,7 @@ def test_a_kernel_without_virtio_headers_is_asked_for_none() -> None:
     kernel = Kernel(features=0)
     attachment = attach_to(kernel)
     assert not attachment.has_headers
-    assert attachment.offloads == frozenset()
+    assert attachment.send_offloads == attachment.receive_offloads == frozenset()
     assert not kernel.flags() & IFF_VNET_HDR
     assert [request for request, _ in kernel.asked] == [TUNGETFEATURES, TUNSETIFF]
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tunnel.config.model import Offload
 from tunnel.endpoint import Endpoint, Source
 from tunnel.udp.offload import SOL_UDP, UDP_GRO, UDP_SEGMENT, parse_segment_size
 from tunnel.udp.sender import GSO_PAUSE
@@ -96,9 +97,27 @@ def numbers(trains: list[Train]) -> list[int]:
 # --- as it should be
 
 
+def offloads(sock: UdpSocket) -> tuple[set[str], set[str]]:
+    return set(sock.send_offloads), set(sock.receive_offloads)
+
+
+@pytest.mark.parametrize(
+    ("offload", "expected"),
+    [
+        (Offload.AUTO, ({"gso"}, {"gro"})),
+        (Offload.OFF, (set(), set())),
+        (Offload.SEND, ({"gso"}, set())),
+        (Offload.RECEIVE, (set(), {"gro"})),
+    ],
+)
+def test_each_is_on_in_its_direction_only(
+    opened: Opener, offload: Offload, expected: tuple[set[str], set[str]]
+) -> None:
+    assert offloads(opened(offload=offload)) == expected
+
+
 def test_both_are_on_unless_told_otherwise(opened: Opener) -> None:
-    assert opened().offloads == {"gso", "gro"}
-    assert opened(offload=False).offloads == set()
+    assert offloads(opened()) == ({"gso"}, {"gro"})
 
 
 @pytest.mark.parametrize("host", LOOPBACK)
@@ -121,7 +140,7 @@ def test_the_longest_trains_pass(opened: Opener, host: str) -> None:
     trains = [train(bytes(MAX_TRAIN_COUNT * size), size), train(bytes(MAX_TRAIN_BYTES), 1500), train(bytes(64), 1)]
     assert there.send([(each, Endpoint(host, here.port)) for each in trains]) == 3
     assert [shape(each) for each in receive(here, host)] == [shape(each) for each in trains]
-    assert there.offloads == {"gso", "gro"}
+    assert there.send_offloads == {"gso"}
     assert there.unsent == 0
 
 
@@ -184,17 +203,19 @@ def test_datagrams_of_a_train_for_a_family_that_the_host_lacks_are_all_unsent(op
 
 
 @pytest.mark.parametrize("host", LOOPBACK)
-def test_switched_off_every_datagram_goes_by_itself(opened: Opener, host: str) -> None:
+@pytest.mark.parametrize("offload", [Offload.OFF, Offload.RECEIVE])
+def test_switched_off_every_datagram_goes_by_itself(opened: Opener, host: str, offload: Offload) -> None:
     kernel = Kernel()
-    here, there = opened(), opened(create=kernel.create, offload=False)
+    here, there = opened(), opened(create=kernel.create, offload=offload)
     assert there.send([(numbered(20), Endpoint(host, here.port))]) == 1
     assert (kernel.trains, kernel.singles) == (0, 20)
     assert numbers(receive(here, host)) == list(range(20))
 
 
 @pytest.mark.parametrize("host", LOOPBACK)
-def test_switched_off_every_datagram_comes_by_itself(opened: Opener, host: str) -> None:
-    here, there = opened(offload=False), opened()
+@pytest.mark.parametrize("offload", [Offload.OFF, Offload.SEND])
+def test_switched_off_every_datagram_comes_by_itself(opened: Opener, host: str, offload: Offload) -> None:
+    here, there = opened(offload=offload), opened()
     assert there.send([(numbered(20), Endpoint(host, here.port))]) == 1
     received = receive(here, host)
     assert [each.count for each in received] == [1] * 20
@@ -222,14 +243,14 @@ def kernel_without(option: int) -> Callable[[socket.AddressFamily, socket.Socket
 
 def test_a_kernel_without_gro_gives_single_datagrams(opened: Opener) -> None:
     here, there = opened(create=kernel_without(UDP_GRO)), opened()
-    assert here.offloads == {"gso"}
+    assert offloads(here) == ({"gso"}, set())
     there.send([(numbered(20), Endpoint("127.0.0.1", here.port))])
     assert [each.count for each in receive(here)] == [1] * 20
 
 
 def test_a_kernel_without_gso_is_given_single_datagrams(opened: Opener) -> None:
     here, there = opened(), opened(create=kernel_without(UDP_SEGMENT))
-    assert there.offloads == {"gro"}
+    assert offloads(there) == (set(), {"gro"})
     assert there.send([(numbered(20), Endpoint("127.0.0.1", here.port))]) == 1
     assert numbers(receive(here)) == list(range(20))
 
@@ -243,7 +264,7 @@ def test_a_kernel_that_refuses_trains_is_not_asked_again_and_nothing_is_lost(ope
     here, there = opened(), opened(create=kernel.create)
     to = Endpoint("127.0.0.1", here.port)
     assert there.send([(numbered(20), to), (numbered(20, start=20), to)]) == 2
-    assert there.offloads == {"gro"}
+    assert offloads(there) == (set(), {"gro"})
     assert there.send([(numbered(5, start=40 + 5 * index), to) for index in range(2 * GSO_PAUSE)]) == 2 * GSO_PAUSE
     assert numbers(receive(here)) == list(range(40 + 10 * GSO_PAUSE))
     assert (there.unsent, kernel.refused) == (0, 1)
@@ -268,7 +289,7 @@ def test_a_way_too_narrow_for_trains_is_tried_again_after_a_while(opened: Opener
     assert there.send([(numbered(2, start=2 + 2 * GSO_PAUSE), to)]) == 1
     assert kernel.trains == 1
     assert numbers(receive(here)) == list(range(4 + 2 * GSO_PAUSE))
-    assert there.offloads == {"gso", "gro"}
+    assert there.send_offloads == {"gso"}
 
 
 def test_a_way_too_narrow_for_trains_does_not_slow_down_the_others(opened: Opener) -> None:
@@ -282,7 +303,7 @@ def test_a_way_too_narrow_for_trains_does_not_slow_down_the_others(opened: Opene
     kernel.verdict = lambda ancillary, sent: 0
     assert there.send([(numbered(2), wide), (numbered(2), narrow)]) == 2
     assert (kernel.trains, kernel.singles) == (2, 4)
-    assert there.offloads == {"gso", "gro"}
+    assert there.send_offloads == {"gso"}
 
 
 def test_an_endpoint_that_refuses_every_datagram_says_nothing_about_trains(opened: Opener) -> None:
@@ -290,7 +311,7 @@ def test_an_endpoint_that_refuses_every_datagram_says_nothing_about_trains(opene
     nowhere = Endpoint("127.0.0.1", 0)  # EINVAL
     assert there.send([(numbered(3), nowhere), (numbered(3), Endpoint("127.0.0.1", here.port))]) == 2
     assert there.unsent == 3
-    assert there.offloads == {"gso", "gro"}
+    assert there.send_offloads == {"gso"}
     assert [each.count for each in receive(here)] == [3]
 
 
@@ -300,7 +321,7 @@ def test_a_train_that_the_network_refuses_is_unsent_and_not_tried_in_pieces(open
     there = opened(create=kernel.create)
     assert there.send([(numbered(3), Endpoint("127.0.0.1", 9))]) == 1
     assert (there.unsent, kernel.singles) == (3, 0)
-    assert there.offloads == {"gso", "gro"}
+    assert there.send_offloads == {"gso"}
 
 
 @pytest.mark.parametrize("address", ["192.0.2.123", "2001:db8::123"])
@@ -316,7 +337,7 @@ def test_a_source_that_is_not_ours_costs_no_train_its_whole(address: str) -> Non
     endpoint = Endpoint(host, here.port, 0, Source(address, 1))
     assert here.send([(numbered(3), endpoint), (numbered(3, start=3), endpoint)]) == 2
     assert (kernel.trains, kernel.singles) == (2, 0)
-    assert here.offloads == {"gso", "gro"}
+    assert here.send_offloads == {"gso"}
     (fileno,) = here.filenos()
     arena = memoryview(bytearray(1 << 20))
     assert numbers([received for received, _ in here.receive(fileno, arena)]) == list(range(6))
@@ -345,7 +366,7 @@ def test_a_train_for_which_there_is_no_room_is_not_done(opened: Opener) -> None:
 @pytest.mark.parametrize("room", [1, 4, 5, 9])
 def test_a_train_sent_in_part_goes_on_where_it_stopped(opened: Opener, room: int) -> None:
     kernel = Kernel(full_after(room))
-    here, there = opened(), opened(create=kernel.create, offload=False)
+    here, there = opened(), opened(create=kernel.create, offload=Offload.OFF)
     bursts = [(numbered(5, start=5 * index), Endpoint("127.0.0.1", here.port)) for index in range(4)]
     done = 0
     while done < len(bursts):
@@ -371,7 +392,7 @@ def test_a_train_refused_and_then_without_room_goes_on_where_it_stopped(opened: 
 
 def test_the_rest_of_a_train_may_be_given_up_for_another(opened: Opener) -> None:
     kernel = Kernel(full_after(2))
-    here, there = opened(), opened(create=kernel.create, offload=False)
+    here, there = opened(), opened(create=kernel.create, offload=Offload.OFF)
     to = Endpoint("127.0.0.1", here.port)
     assert there.send([(numbered(5), to)]) == 0
     kernel.verdict = full_after(100)

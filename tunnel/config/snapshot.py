@@ -13,7 +13,10 @@ from tunnel.keys import NO_PRESHARED_KEY, PresharedKey, PrivateKey, PublicKey
 
 @dataclass(frozen=True, slots=True)
 class PeerSnapshot:
-    """One peer. `last_handshake` is in seconds since 1970 (0: never); `drops` are named as `DropReason` values."""
+    """One peer. `last_handshake` is in seconds since 1970 (0: never); `drops` are named as `DropReason` values.
+
+    `extensions` names what is in use towards it beyond plain WireGuard (`tunnel.protocol.extension`).
+    """
 
     public_key: PublicKey
     preshared_key: PresharedKey = NO_PRESHARED_KEY
@@ -24,6 +27,7 @@ class PeerSnapshot:
     rx_bytes: int = 0
     tx_bytes: int = 0
     drops: Mapping[str, int] | None = None
+    extensions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

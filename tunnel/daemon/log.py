@@ -20,6 +20,7 @@ from tunnel.protocol.events import (
     HandshakeCompleted,
     HandshakeGaveUp,
     HandshakeUnanswered,
+    PeerClosed,
     PeerRoamed,
     SessionExpired,
     UnderLoad,
@@ -78,6 +79,8 @@ def describe(event: Event) -> tuple[int, str]:
             return logging.INFO, f"peer roamed peer={peer.short} before={before or 'none'} endpoint={after}"
         case SessionExpired(peer):
             return logging.INFO, f"session expired peer={peer.short}"
+        case PeerClosed(peer):
+            return logging.INFO, f"session closed peer={peer.short} by=peer"
         case UnderLoad(is_under_load):
             return logging.WARNING, f"handshake load {'high: asking for cookies' if is_under_load else 'normal again'}"
 

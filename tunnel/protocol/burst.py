@@ -11,8 +11,8 @@ other towards one peer, make a train; fewer than `MIN_RUN` of them, and long one
 from collections.abc import Iterator, Sequence
 
 from tunnel.protocol.keypair import Keypair
-from tunnel.protocol.trains import Nonces, seal_train
-from tunnel.protocol.transport import MAX_PACKET, seal
+from tunnel.protocol.trains import Nonces, seal_extended_train, seal_train
+from tunnel.protocol.transport import MAX_PACKET, seal, seal_extended
 from tunnel.wire.messages import PADDING, TRANSPORT_HEADER_SIZE, TRANSPORT_OVERHEAD, padded_length
 from tunnel.wire.train import MAX_TRAIN_BYTES, MAX_TRAIN_COUNT, Train
 
@@ -77,11 +77,13 @@ def seal_burst(
     arena: BurstArena,
     nonces: Nonces,
 ) -> list[Train]:
-    """Seal ``slots[i][16:16 + lengths[i]]``, in order, with consecutive counters (see `transport.seal`)."""
+    """Seal ``slots[i][16:16 + lengths[i]]`` as message 4, in order, with consecutive counters."""
     if len(lengths) < MIN_RUN:
         return [Train.single(datagram) for datagram in seal(keypair, slots, lengths, mtu)]
     trains: list[Train] = []
-    for start, end, padded in _runs(lengths, min(mtu, MAX_PACKET)):
+    padding_limit = min(mtu, MAX_PACKET)
+    for start, end in _runs([padded_length(length, padding_limit) for length in lengths]):
+        padded = padded_length(lengths[start], padding_limit)
         train = arena.lay_out(slots[start:end], lengths[start:end], padded) if end - start >= MIN_RUN else None
         if train is not None:
             seal_train(keypair, train, nonces)
@@ -91,13 +93,35 @@ def seal_burst(
     return trains
 
 
-def _runs(lengths: Sequence[int], padding_limit: int) -> Iterator[tuple[int, int, int]]:
-    """(start, end, padded length) of consecutive packets that are equally long when padded and fit one train."""
-    padded = [padded_length(length, padding_limit) for length in lengths]
+def seal_extended_burst(
+    keypair: Keypair,
+    slots: Sequence[memoryview],
+    lengths: Sequence[int],
+    flags: Sequence[int],
+    arena: BurstArena,
+    nonces: Nonces,
+) -> list[Train]:
+    """The same as message 5, without padding: packet i with ``flags[i]`` of `ExtendedFlag`."""
+    if len(lengths) < MIN_RUN:
+        return [Train.single(datagram) for datagram in seal_extended(keypair, slots, lengths, flags)]
+    trains: list[Train] = []
+    for start, end in _runs(lengths, flags):
+        part = slots[start:end], lengths[start:end]
+        train = arena.lay_out(*part, lengths[start]) if end - start >= MIN_RUN else None
+        if train is not None:
+            seal_extended_train(keypair, train, nonces, flags[start])
+            trains.append(train)
+        else:
+            trains += [Train.single(datagram) for datagram in seal_extended(keypair, *part, flags[start:end])]
+    return trains
+
+
+def _runs(lengths: Sequence[int], flags: Sequence[int] = ()) -> Iterator[tuple[int, int]]:
+    """(start, end) of consecutive packets that are equally long, padding included, and alike, and fit one train."""
+    kinds = list(zip(lengths, flags, strict=True)) if flags else lengths
     start = 0
-    for index in range(1, len(padded) + 1):
-        size = padded[start]
-        most = min(MAX_TRAIN_COUNT, MAX_TRAIN_BYTES // (size + TRANSPORT_OVERHEAD))
-        if index == len(padded) or padded[index] != size or index - start >= most:
-            yield start, index, size
+    for index in range(1, len(lengths) + 1):
+        most = min(MAX_TRAIN_COUNT, MAX_TRAIN_BYTES // (lengths[start] + TRANSPORT_OVERHEAD))
+        if index == len(lengths) or kinds[index] != kinds[start] or index - start >= most:
+            yield start, index
             start = index

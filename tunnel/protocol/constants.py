@@ -30,3 +30,7 @@ UNDER_LOAD_LASTS = 1.0
 
 HANDSHAKE_BUDGET = 16
 """Handshake messages consumed in one `Device.expire`, so that they never starve the data path."""
+
+HELLO_ATTEMPTS = 5
+HELLO_INTERVAL = 1.0
+"""A hello that is not answered is said again with what comes next, so often and not sooner."""

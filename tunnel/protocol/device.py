@@ -14,7 +14,7 @@ that were passed in are used again.
 import heapq
 from collections import deque
 from collections.abc import Callable, Sequence
-from itertools import count
+from itertools import count, repeat
 from math import inf
 
 from tunnel.config.patch import DevicePatch, PeerPatch
@@ -34,6 +34,7 @@ from tunnel.protocol.stats import DropReason
 from tunnel.protocol.trains import has_one_receiver
 from tunnel.protocol.transport import MAX_PACKET
 from tunnel.wire import ip
+from tunnel.wire.control import Capability
 from tunnel.wire.messages import (
     INITIATION_SIZE,
     RESPONSE_SIZE,
@@ -80,6 +81,15 @@ class Device:
     def mtu(self, mtu: int) -> None:
         self._host.mtu = mtu
 
+    @property
+    def offered(self) -> Capability | None:
+        """What we take from peers that are like us, from the next handshake on; None: we are plain WireGuard."""
+        return self._host.offered
+
+    @offered.setter
+    def offered(self, offered: Capability | None) -> None:
+        self._host.offered = offered
+
     def apply(self, patch: DevicePatch, now: float) -> None:
         """Change what `patch` says. Never fails: whoever made the patch has checked it."""
         if patch.private_key is not None:
@@ -90,7 +100,7 @@ class Device:
             self.fwmark = patch.fwmark
         if patch.replace_peers:
             for public_key in list(self._peers):
-                self._remove_peer(public_key)
+                self._remove_peer(public_key, now)
         for peer_patch in patch.peers:
             self._apply_peer(peer_patch, now)
         self._forget_removed()
@@ -105,11 +115,11 @@ class Device:
             self._reschedule(peer)
 
     def down(self, now: float) -> None:
-        """No more sessions; the configuration stays."""
+        """No more sessions; the configuration stays. What there is to send now tells peers that are like us."""
         self._host.is_up = False
         self._handshakes.clear()
         for peer in self._peers.values():
-            peer.down()
+            peer.down(now)
             self._reschedule(peer)
 
     def snapshot(self, unix_offset: float) -> DeviceSnapshot:
@@ -128,12 +138,16 @@ class Device:
 
     # ── the data path ────────────────────────────────────────────────────────────────────────────────────────────
 
-    def send(self, slots: Sequence[memoryview], lengths: Sequence[int], now: float) -> None:
-        """Packets from the interface: ``slots[i][16:16 + lengths[i]]`` (see `tunnel.protocol.transport`)."""
+    def send(self, slots: Sequence[memoryview], lengths: Sequence[int], now: float, flags: Sequence[int] = ()) -> None:
+        """Packets from the interface: ``slots[i][16:16 + lengths[i]]`` (see `tunnel.protocol.transport`).
+
+        `flags` is empty, or has `ExtendedFlag.PARTIAL` for each packet whose TCP or UDP checksum is still the sum of
+        the pseudo-header, and which `wire.checksum.complete_checksum` can complete; 0 for the others.
+        """
         self._host.burst.clear()
         lookup = self._host.allowed_ips.lookup
-        batches: dict[Peer, tuple[list[memoryview], list[int]]] = {}
-        for slot, length in zip(slots, lengths, strict=False):
+        batches: dict[Peer, tuple[list[memoryview], list[int], list[int]]] = {}
+        for slot, length, flag in zip(slots, lengths, flags or repeat(0), strict=False):
             destination = ip.destination(slot[TRANSPORT_HEADER_SIZE : TRANSPORT_HEADER_SIZE + length])
             peer = lookup(destination) if destination else None
             if peer is None:
@@ -144,11 +158,12 @@ class Device:
                 continue
             batch = batches.get(peer)
             if batch is None:
-                batch = batches[peer] = ([], [])
+                batch = batches[peer] = ([], [], [])
             batch[0].append(slot)
             batch[1].append(length)
-        for peer, (peer_slots, peer_lengths) in batches.items():
-            peer.send(peer_slots, peer_lengths, now)
+            batch[2].append(flag)
+        for peer, (peer_slots, peer_lengths, peer_flags) in batches.items():
+            peer.send(peer_slots, peer_lengths, now, peer_flags if flags else ())
             self._reschedule(peer)
 
     def route(self, packet: memoryview) -> Peer | None:
@@ -160,7 +175,7 @@ class Device:
         return peer
 
     def send_train(self, peer: Peer, outbound: Outbound, now: float) -> None:
-        """Packets of equal size for one peer (see `route`), sealed in place."""
+        """Packets of equal size for one peer (see `route`), or slices if `Peer.takes` says so, sealed in place."""
         peer.send_train(outbound, now)
         self._reschedule(peer)
 
@@ -347,7 +362,7 @@ class Device:
         self._responder = Responder(identity) if identity else None
         self._cookie_checker = CookieChecker(identity.public_key, self._host.rng) if identity else None
         if identity:
-            self._remove_peer(identity.public_key)
+            self._remove_peer(identity.public_key, now)
         for peer in self._peers.values():
             peer.identity_changed()
             if self._host.is_up:
@@ -358,7 +373,7 @@ class Device:
         if self._host.identity is not None and patch.public_key == self._host.identity.public_key:
             return
         if patch.remove:
-            self._remove_peer(patch.public_key)
+            self._remove_peer(patch.public_key, now)
             return
         peer = self._peers.get(patch.public_key)
         if peer is None:
@@ -390,11 +405,11 @@ class Device:
                 peer.look_elsewhere(now)
             peer.send_staged(now)
 
-    def _remove_peer(self, public_key: PublicKey) -> None:
+    def _remove_peer(self, public_key: PublicKey, now: float) -> None:
         peer = self._peers.pop(public_key, None)
         if peer is None:
             return
-        peer.down()
+        peer.down(now)
         peer.scheduled = inf
         self._host.allowed_ips.remove_peer(peer)
 
@@ -406,7 +421,7 @@ def _why_no_route(destination: bytes) -> DropReason:
 
 
 def _by_receiver(train: Train) -> list[Train]:
-    """The train, if all its datagrams are data for one receiver; else each datagram by itself."""
+    """The train, if all its datagrams are data of one kind for one receiver; else each datagram by itself."""
     if train.count == 1 or (_receiver(train) is not None and has_one_receiver(train)):
         return [train]
     return [Train.single(datagram) for datagram in train.datagrams()]
@@ -414,6 +429,8 @@ def _by_receiver(train: Train) -> list[Train]:
 
 def _receiver(train: Train) -> int | None:
     """The receiver index of its data; None if it is not data."""
-    if train.last < TRANSPORT_OVERHEAD or message_type(train.buffer) != MessageType.TRANSPORT_DATA:
+    if train.last < TRANSPORT_OVERHEAD:
+        return None
+    if message_type(train.buffer) != MessageType.TRANSPORT_DATA and train.buffer[0] != MessageType.EXTENDED_DATA:
         return None
     return int.from_bytes(train.buffer[4:8], "little")

@@ -51,10 +51,19 @@ class SessionExpired:
 
 
 @dataclass(frozen=True, slots=True)
+class PeerClosed:
+    """The peer said that it is going away: its session is gone."""
+
+    peer: PublicKey
+
+
+@dataclass(frozen=True, slots=True)
 class UnderLoad:
     """We began (or ceased) to ask for cookies."""
 
     is_under_load: bool
 
 
-Event = HandshakeCompleted | HandshakeUnanswered | HandshakeGaveUp | PeerRoamed | SessionExpired | UnderLoad
+Event = (
+    HandshakeCompleted | HandshakeUnanswered | HandshakeGaveUp | PeerRoamed | SessionExpired | PeerClosed | UnderLoad
+)

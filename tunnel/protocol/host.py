@@ -15,6 +15,7 @@ from tunnel.protocol.events import Event
 from tunnel.protocol.indextable import IndexTable
 from tunnel.protocol.stats import Drops
 from tunnel.protocol.trains import Nonces
+from tunnel.wire.control import Capability
 from tunnel.wire.train import Train
 
 if TYPE_CHECKING:
@@ -26,7 +27,10 @@ DEFAULT_MTU = 1420
 
 
 class Host:
-    """`stamp()` returns a 12-byte TAI64N later than any before it; `mtu` is the inner one, in bytes."""
+    """`stamp()` returns a 12-byte TAI64N later than any before it; `mtu` is the inner one, in bytes.
+
+    `offered` is what we take from peers that are like us (see `tunnel.protocol.extension`); None: plain WireGuard.
+    """
 
     __slots__ = (
         "allowed_ips",
@@ -39,6 +43,7 @@ class Host:
         "is_up",
         "mtu",
         "nonces",
+        "offered",
         "packets",
         "rng",
         "stamp",
@@ -49,6 +54,7 @@ class Host:
         self.stamp = stamp
         self.mtu = DEFAULT_MTU
         self.is_up = False
+        self.offered: Capability | None = None
         self.identity: PrivateKey | None = None
         self.indices: IndexTable[PendingHandshake | Keypair] = IndexTable(rng)
         self.allowed_ips: AllowedIPs[Peer] = AllowedIPs()

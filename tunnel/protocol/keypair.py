@@ -19,7 +19,9 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from tunnel.noise.handshake import TransportKeys
 from tunnel.protocol.constants import REJECT_AFTER_MESSAGES, REJECT_AFTER_TIME, REKEY_TIMEOUT
+from tunnel.protocol.extension import Extension
 from tunnel.protocol.replay import ReplayWindow
+from tunnel.wire.control import Capability
 
 if TYPE_CHECKING:
     from tunnel.protocol.peer import Peer
@@ -29,10 +31,12 @@ class Keypair:
     """Two transport keys, the two receiver indices, a counter to send with and a window to receive with.
 
     The keys live only inside the AEAD contexts, whose memory OpenSSL cleanses when the keypair is forgotten.
+    `extension` is there if the other side may be one of us; counter and window are for message 4 and 5 alike.
     """
 
     __slots__ = (
         "created",
+        "extension",
         "is_initiator",
         "local_index",
         "opener",
@@ -52,7 +56,9 @@ class Keypair:
         remote_index: int,
         is_initiator: bool,
         now: float,
+        offered: Capability | None = None,
     ) -> None:
+        """`offered`: what we take beyond plain WireGuard, if the other side may be one of us."""
         self.peer = peer
         self.local_index = local_index
         self.remote_index = remote_index
@@ -62,6 +68,7 @@ class Keypair:
         self.opener = ChaCha20Poly1305(keys.receive)
         self.send_counter = 0
         self.replay = ReplayWindow()
+        self.extension = None if offered is None else Extension(keys, offered, is_initiator=is_initiator)
 
     def can_send(self, count: int, now: float) -> bool:
         """Whether it is young enough, and has counters left, to seal `count` more packets."""
@@ -69,6 +76,11 @@ class Keypair:
 
     def can_receive(self, now: float) -> bool:
         return now - self.created < REJECT_AFTER_TIME
+
+    @property
+    def takes(self) -> Capability | None:
+        """What the other side takes beyond plain WireGuard; None: nothing, and no message 5."""
+        return None if self.extension is None else self.extension.takes
 
     def __repr__(self) -> str:
         return f"Keypair(local_index={self.local_index:#x}, remote_index={self.remote_index:#x}, keys redacted)"
@@ -113,6 +125,10 @@ class Keypairs:
             and abs(current.created - keypair.created) < REKEY_TIMEOUT
         ):
             self.previous, self.current = current, keypair
+
+    def forget_current(self) -> list[Keypair]:
+        """Let go of the session in use and the one before it."""
+        return self._shift(previous=None, current=None, next_=self.next)
 
     def forget(self) -> list[Keypair]:
         """Let go of all of them."""

@@ -21,7 +21,7 @@ from tunnel.noise.handshake import (
     Initiator,
     compute_static_shared,
 )
-from tunnel.protocol.burst import seal_burst
+from tunnel.protocol.burst import seal_burst, seal_extended_burst
 from tunnel.protocol.constants import (
     INITIATIONS_PER_SECOND,
     KEEPALIVE_TIMEOUT,
@@ -32,39 +32,63 @@ from tunnel.protocol.constants import (
     REKEY_TIMEOUT,
 )
 from tunnel.protocol.cookie import CookieGenerator
-from tunnel.protocol.events import HandshakeCompleted, HandshakeGaveUp, HandshakeUnanswered, PeerRoamed, SessionExpired
+from tunnel.protocol.events import (
+    HandshakeCompleted,
+    HandshakeGaveUp,
+    HandshakeUnanswered,
+    PeerClosed,
+    PeerRoamed,
+    SessionExpired,
+)
 from tunnel.protocol.host import Host
 from tunnel.protocol.keypair import Keypair, Keypairs
+from tunnel.protocol.opening import open_train
 from tunnel.protocol.staged import StagedPackets
 from tunnel.protocol.stats import DropReason, Drops
 from tunnel.protocol.timers import Timer, Timers
-from tunnel.protocol.trains import has_uniform_packets, open_run, seal_train
-from tunnel.protocol.transport import SLOT_OVERHEAD, open_in_place
+from tunnel.protocol.trains import has_one_source, has_uniform_packets, seal_extended_train, seal_train
+from tunnel.protocol.transport import SLOT_OVERHEAD, seal
 from tunnel.wire import ip
+from tunnel.wire.checksum import complete_checksum
+from tunnel.wire.control import (
+    Capability,
+    ControlKind,
+    Hello,
+    is_control,
+    pack_close,
+    pack_hello,
+    parse_hello,
+)
 from tunnel.wire.messages import (
     INITIATION_SIZE,
     RESPONSE_SIZE,
     TAG_SIZE,
-    TRANSPORT_HEADER,
     TRANSPORT_HEADER_SIZE,
     CookieReply,
+    ExtendedFlag,
     Initiation,
+    MessageType,
     Response,
     pack_initiation,
     pack_response,
 )
+from tunnel.wire.tai64n import is_tagged, tag_stamp
 from tunnel.wire.train import Outbound, Train
+
+MAX_SLICES = 4096
+"""More than one superpacket is ever cut into at once."""
 
 
 class PendingHandshake:
     """An initiation that we sent and whose response may still come."""
 
-    __slots__ = ("initiator", "local_index", "peer")
+    __slots__ = ("initiator", "local_index", "offered", "peer")
 
-    def __init__(self, peer: "Peer", initiator: Initiator) -> None:
+    def __init__(self, peer: "Peer", initiator: Initiator, offered: Capability | None) -> None:
         self.peer = peer
         self.initiator = initiator
         self.local_index = 0
+        self.offered = offered
 
 
 class Peer:
@@ -95,21 +119,39 @@ class Peer:
 
     # ── the data path ────────────────────────────────────────────────────────────────────────────────────────────
 
-    def send(self, slots: Sequence[memoryview], lengths: Sequence[int], now: float) -> None:
-        """Seal and send the packets in `slots` (see `tunnel.protocol.transport`), or stage copies of them."""
+    def send(self, slots: Sequence[memoryview], lengths: Sequence[int], now: float, flags: Sequence[int] = ()) -> None:
+        """Seal and send the packets in `slots` (see `tunnel.protocol.transport`), or stage copies of them.
+
+        `flags` is empty, or says of each packet whether its checksum is still partial (`ExtendedFlag`).
+        """
         if self.endpoint is None:
             self._drop(DropReason.NO_ENDPOINT, len(lengths))
             return
+        takes = self.takes(now)
+        if flags and (takes is None or not takes & Capability.PARTIAL):
+            _complete_checksums(slots, lengths, flags)
+            flags = ()
         keypair = self.keypairs.current
         if keypair is None or not keypair.can_send(len(lengths), now):
             self._drop(DropReason.STAGED_OVERFLOW, self._staged.add(slots, lengths))
             self.initiate(now)
             return
         host = self._host
-        self._transmit(seal_burst(keypair, slots, lengths, host.mtu, host.burst, host.nonces), now)
+        if takes is None:
+            trains = seal_burst(keypair, slots, lengths, host.mtu, host.burst, host.nonces)
+        else:
+            trains = seal_extended_burst(keypair, slots, lengths, flags or bytes(len(lengths)), host.burst, host.nonces)
+        self._transmit(trains, now)
         if any(lengths):
             self.timers.data_sent(now)
         self._renew(keypair, now)
+
+    def takes(self, now: float) -> Capability | None:
+        """What the peer takes just now beyond plain WireGuard; None: no message 5."""
+        keypair = self.keypairs.current
+        if keypair is None or keypair.extension is None or not keypair.can_send(MAX_SLICES, now):
+            return None
+        return keypair.takes
 
     def send_keepalive(self, now: float) -> None:
         """An empty packet, unless staged packets do as well."""
@@ -133,7 +175,7 @@ class Peer:
         opened: list[Train] = []
         latest: Endpoint | None = None
         for train, endpoint in zip(trains, endpoints, strict=True):
-            packets = self._open_train(keypair, train)
+            packets = open_train(keypair, train, self._host.nonces, self._drop)
             if packets:
                 opened += packets
                 latest = endpoint
@@ -142,21 +184,33 @@ class Peer:
         self.rx_bytes += sum(len(train.buffer) for train in opened)
         self._authenticated(latest, now)
         self._confirm(keypair, now)
+        self._say_hello(keypair, now)
         self._ask_for_last_minute_handshake(now)
-        has_data = [self._hand_on(train) for train in opened]
+        has_data = [self._hand_on(keypair, train, now) for train in opened]
         if any(has_data):
             self.timers.data_received(now)
 
     def send_train(self, outbound: Outbound, now: float) -> None:
-        """The same as `send` for packets of equal size that lie in one train, ready to be sealed."""
+        """The same as `send` for packets of equal size, or slices, that lie in one train, ready to be sealed.
+
+        Slices only if `takes` has just said so.
+        """
         if self.endpoint is None:
             self._drop(DropReason.NO_ENDPOINT, outbound.train.count)
             return
         keypair = self.keypairs.current
         if keypair is None or not keypair.can_send(outbound.train.count, now):
+            assert not outbound.segment
             self.send(*outbound.slots(), now)
             return
-        seal_train(keypair, outbound.train, self._host.nonces)
+        if outbound.segment:
+            flags, is_end = int(ExtendedFlag.SLICE), outbound.is_end
+            train, nonces = outbound.train, self._host.nonces
+            seal_extended_train(keypair, train, nonces, flags, segment=outbound.segment, is_end=is_end)
+        elif keypair.takes is None:
+            seal_train(keypair, outbound.train, self._host.nonces)
+        else:
+            seal_extended_train(keypair, outbound.train, self._host.nonces, 0)
         self._transmit([outbound.train], now)
         self.timers.data_sent(now)
         self._renew(keypair, now)
@@ -176,55 +230,87 @@ class Peer:
         ):
             self.initiate(now)
 
-    def _open_train(self, keypair: Keypair, train: Train) -> list[Train]:
-        """What is new and authentic, with its padding: the train itself, if all of it is."""
-        failed = open_run(keypair, train, self._host.nonces) if train.count > 1 else None
-        if failed is None:
-            return [Train.single(datagram) for datagram in train.datagrams() if self._open(keypair, datagram)]
-        if not failed:
-            return [train]
-        self._drop(DropReason.TAG_FAILED, len(failed))
-        datagrams = enumerate(train.datagrams())
-        return [Train.single(datagram) for position, datagram in datagrams if position not in failed]
-
-    def _open(self, keypair: Keypair, datagram: memoryview) -> bool:
-        """Whether it is new and authentic; otherwise it is counted."""
-        counter = TRANSPORT_HEADER.unpack_from(datagram)[2]
-        if not keypair.replay.check(counter):
-            self._drop(DropReason.REPLAYED)
-        elif not open_in_place(keypair, counter, datagram):
-            self._drop(DropReason.TAG_FAILED)
-        else:
-            return keypair.replay.accept(counter)
-        return False
-
-    def _hand_on(self, train: Train) -> bool:
+    def _hand_on(self, keypair: Keypair, train: Train, now: float) -> bool:
         """Give the packets whose source we allow to the host; return whether any was more than a keepalive."""
         if train.count == 1:
-            return self._hand_on_packet(train)
-        first = train.buffer[TRANSPORT_HEADER_SIZE : train.size - TAG_SIZE]
-        last = train.buffer[-train.last :][TRANSPORT_HEADER_SIZE:-TAG_SIZE]
-        if has_uniform_packets(train) and None not in (ip.total_length(first), ip.total_length(last)):
-            source = ip.source(first)
-            if self._host.allowed_ips.lookup(source) is self:
-                self._host.packets.append(train)
-            else:
-                self._drop(DropReason.SOURCE_NOT_ALLOWED, train.count)
+            return self._hand_on_single(keypair, train, now)
+        if _is_sliced(train):
+            is_uniform = has_one_source(train)
+        else:
+            first = train.buffer[TRANSPORT_HEADER_SIZE : train.size - TAG_SIZE]
+            last = train.buffer[-train.last :][TRANSPORT_HEADER_SIZE:-TAG_SIZE]
+            is_uniform = has_uniform_packets(train) and None not in (ip.total_length(first), ip.total_length(last))
+        if is_uniform:
+            self._hand_on_allowed(train)
             return True
-        has_data = [self._hand_on_packet(Train.single(datagram)) for datagram in train.datagrams()]
+        has_data = [self._hand_on_single(keypair, Train.single(datagram), now) for datagram in train.datagrams()]
         return any(has_data)
 
-    def _hand_on_packet(self, single: Train) -> bool:
+    def _hand_on_single(self, keypair: Keypair, single: Train, now: float) -> bool:
         packet = single.buffer[TRANSPORT_HEADER_SIZE : single.size - TAG_SIZE]
         if not packet:
             return False
-        if ip.total_length(packet) is None:
+        if is_control(packet):
+            self._consume_control(keypair, packet, now)
+            return False
+        if ip.total_length(packet) is None and not _is_sliced(single):
             self._drop(DropReason.MALFORMED_PACKET)
-        elif self._host.allowed_ips.lookup(ip.source(packet)) is not self:
-            self._drop(DropReason.SOURCE_NOT_ALLOWED)
         else:
-            self._host.packets.append(single)
+            self._hand_on_allowed(single)
         return True
+
+    def _hand_on_allowed(self, train: Train) -> None:
+        """All of one source; whether slices are sound is seen where they are put together."""
+        source = ip.source(train.buffer[TRANSPORT_HEADER_SIZE : train.size - TAG_SIZE])
+        if source and self._host.allowed_ips.lookup(source) is self:
+            self._host.packets.append(train)
+        else:
+            self._drop(DropReason.SOURCE_NOT_ALLOWED, train.count)
+
+    # ── extensions ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _say_hello(self, keypair: Keypair, now: float, *, is_answer: bool = False) -> None:
+        """Tell the peer what we take, if it is like us and does not know yet, or has asked."""
+        extension = keypair.extension
+        if extension is not None and (is_answer or extension.is_hello_due(now)):
+            extension.hello_sent(now)
+            self._send_control(keypair, pack_hello(Hello(extension.offered, self._host.mtu)), now)
+
+    def _consume_control(self, keypair: Keypair, frame: memoryview, now: float) -> None:
+        extension = keypair.extension
+        hello = parse_hello(frame)
+        if extension is None:
+            self._drop(DropReason.UNEXPECTED_CONTROL)
+        elif hello is not None:
+            extension.consume_hello(hello)
+            if keypair.is_initiator:
+                self._say_hello(keypair, now, is_answer=True)
+        elif frame[0] == ControlKind.CLOSE:
+            self._closed(keypair)
+        else:
+            self._drop(DropReason.UNEXPECTED_CONTROL)
+
+    def _closed(self, keypair: Keypair) -> None:
+        """The peer went away: what is older than this keypair is gone with it, a newer session is not."""
+        if keypair is self.keypairs.next or keypair is self.keypairs.previous:
+            return
+        self._forget(self.keypairs.forget_current())
+        self.timers.peer_closed()
+        self._host.events.append(PeerClosed(self.public_key))
+
+    def _close(self, now: float) -> None:
+        """Tell the peer that we go away, if it understands that."""
+        keypair = self.keypairs.current
+        if keypair is not None and keypair.takes is not None and keypair.can_send(1, now):
+            self._send_control(keypair, pack_close(), now)
+
+    def _send_control(self, keypair: Keypair, frame: bytes, now: float) -> None:
+        """Control frames are message 4, also between those who speak message 5."""
+        if self.endpoint is not None and keypair.can_send(1, now):
+            slot = memoryview(bytearray(len(frame) + SLOT_OVERHEAD))
+            slot[TRANSPORT_HEADER_SIZE : TRANSPORT_HEADER_SIZE + len(frame)] = frame
+            (datagram,) = seal(keypair, [slot], [len(frame)], self._host.mtu)
+            self._transmit([Train.single(datagram)], now)
 
     # ── handshakes ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -250,9 +336,10 @@ class Peer:
             static_shared=shared,
         )
         self._forget_pending()
-        self._pending = PendingHandshake(self, initiator)
+        self._pending = PendingHandshake(self, initiator, host.offered)
         self._pending.local_index = host.indices.insert(self._pending)
-        ephemeral, static, timestamp = initiator.create_initiation(host.stamp())
+        stamp = host.stamp() if host.offered is None else tag_stamp(host.stamp())
+        ephemeral, static, timestamp = initiator.create_initiation(stamp)
         self._send_handshake(pack_initiation(Initiation(self._pending.local_index, ephemeral, static, timestamp)), now)
         self.timers.handshake_initiated(now)
 
@@ -273,7 +360,7 @@ class Peer:
             self._last_initiation_consumed = now
             self.rx_bytes += INITIATION_SIZE
             self._authenticated(endpoint, now)
-            self._respond(incoming, message.sender, now)
+            self._respond(incoming, message.sender, self._host.offered if is_tagged(timestamp) else None, now)
 
     def consume_response(self, pending: PendingHandshake, message: Response, endpoint: Endpoint, now: float) -> None:
         """Message 2 came for `pending`: a new session, which we confirm at once."""
@@ -284,7 +371,13 @@ class Peer:
         self._pending = None
         self.rx_bytes += RESPONSE_SIZE
         keypair = Keypair(
-            self, keys, local_index=pending.local_index, remote_index=message.sender, is_initiator=True, now=now
+            self,
+            keys,
+            local_index=pending.local_index,
+            remote_index=message.sender,
+            is_initiator=True,
+            now=now,
+            offered=pending.offered,
         )
         self._host.indices.replace(keypair.local_index, keypair)
         self._add(keypair, now)
@@ -303,10 +396,12 @@ class Peer:
             self._static_shared = compute_static_shared(self._host.identity, self.public_key)
         return self._static_shared
 
-    def _respond(self, incoming: IncomingHandshake, remote_index: int, now: float) -> None:
+    def _respond(self, incoming: IncomingHandshake, remote_index: int, offered: Capability | None, now: float) -> None:
         host = self._host
         ephemeral, nothing, keys = incoming.create_response(PrivateKey.generate(host.rng), self.preshared_key)
-        keypair = Keypair(self, keys, local_index=0, remote_index=remote_index, is_initiator=False, now=now)
+        keypair = Keypair(
+            self, keys, local_index=0, remote_index=remote_index, is_initiator=False, now=now, offered=offered
+        )
         keypair.local_index = host.indices.insert(keypair)
         self._add(keypair, now)
         self._last_handshake_sent = now
@@ -401,8 +496,9 @@ class Peer:
             self._last_handshake_sent = -inf
             self.initiate(now, is_retry=True)
 
-    def down(self) -> None:
-        """Back to the configuration alone: no session, no timer, nothing staged."""
+    def down(self, now: float) -> None:
+        """Back to the configuration alone: no session, no timer, nothing staged. A peer like us is told."""
+        self._close(now)
         self._drop_staged()
         self.timers.stop()
         self.forget_keys()
@@ -425,6 +521,7 @@ class Peer:
             self.send_keepalive(now)
 
     def snapshot(self, unix_offset: float) -> PeerSnapshot:
+        current = self.keypairs.current
         return PeerSnapshot(
             public_key=self.public_key,
             preshared_key=self.preshared_key,
@@ -435,6 +532,9 @@ class Peer:
             rx_bytes=self.rx_bytes,
             tx_bytes=self.tx_bytes,
             drops=self.drops.nonzero(),
+            extensions=tuple(current.extension.names())
+            if current is not None and current.extension is not None
+            else (),
         )
 
     def _drop(self, reason: DropReason, times: int = 1) -> None:
@@ -482,3 +582,13 @@ class Peer:
     def _forget(self, keypairs: Sequence[Keypair]) -> None:
         for keypair in keypairs:
             self._host.indices.remove(keypair.local_index)
+
+
+def _is_sliced(train: Train) -> bool:
+    return train.buffer[0] == MessageType.EXTENDED_DATA and bool(train.buffer[1] & ExtendedFlag.SLICE)
+
+
+def _complete_checksums(slots: Sequence[memoryview], lengths: Sequence[int], flags: Sequence[int]) -> None:
+    for slot, length, flag in zip(slots, lengths, flags, strict=False):
+        if flag:
+            complete_checksum(slot[TRANSPORT_HEADER_SIZE : TRANSPORT_HEADER_SIZE + length])

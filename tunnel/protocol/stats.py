@@ -35,7 +35,9 @@ class DropReason(Enum):
     EXPIRED_KEYPAIR = "expired_keypair", "data under a keypair that is too old"
     TAG_FAILED = "tag_failed", "data that did not authenticate"
     REPLAYED = "replayed", "data received twice or too late"
-    MALFORMED_PACKET = "malformed_packet", "inner packet that is not whole IPv4 or IPv6"
+    UNEXPECTED_EXTENDED = "unexpected_extended", "message 5 of a kind that we have not said we take"
+    UNEXPECTED_CONTROL = "unexpected_control", "control frame that we do not know, or have no use for"
+    MALFORMED_PACKET = "malformed_packet", "inner packet that is not whole IPv4 or IPv6, or a slice of none"
     SOURCE_NOT_ALLOWED = "source_not_allowed", "inner source address that is not in the peer's allowed IPs"
     NO_IDENTITY = "no_identity", "datagram while we have no private key, or are down"
 

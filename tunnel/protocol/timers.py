@@ -109,6 +109,11 @@ class Timers:
         if not seconds:
             self._deadlines[Timer.PERSISTENT_KEEPALIVE] = inf
 
+    def peer_closed(self) -> None:
+        """The peer is gone: nobody is there who waits for a keepalive, or could answer."""
+        self._deadlines[Timer.SEND_KEEPALIVE] = inf
+        self._deadlines[Timer.NEW_HANDSHAKE] = inf
+
     def stop(self) -> None:
         self._deadlines = [inf] * len(Timer)
         self._needs_another_keepalive = False

@@ -1,4 +1,4 @@
-"""Sealing and opening whole trains: message 4, many at once (see `tunnel.wire.train`, `tunnel.protocol.transport`).
+"""Sealing and opening whole trains: messages 4 or 5, many at once (see `tunnel.wire.train`, `protocol.transport`).
 
 What is done per datagram happens inside one C-level loop over the AEAD. Headers and counters are columns of the train,
 and columns are compared as bytes: that is a fraction of what a numpy comparison and its reduction cost. The views of a
@@ -6,24 +6,31 @@ train are made once and kept with it, since trains lie in the same few places ag
 
     buffer   | 16 header | packet, padding | 16 tag | 16 header | packet, padding | 16 tag | ...
     columns    type and receiver, one 64-bit word; counter; first byte, length and source of the packet
+
+The datagrams of one train are alike in type, receiver, flags and segment size; only, a slice may be the last of its
+superpacket, wherever it is in the train.
 """
 
 from collections import deque
-from itertools import repeat
+from collections.abc import Iterable
+from itertools import pairwise, repeat
 
 import numpy as np
 import numpy.typing as npt
 from cryptography.exceptions import InvalidTag
 
 from tunnel.protocol.constants import REJECT_AFTER_MESSAGES
+from tunnel.protocol.extension import Aead
 from tunnel.protocol.keypair import Keypair
-from tunnel.wire.messages import TAG_SIZE, TRANSPORT_HEADER_SIZE, TRANSPORT_OVERHEAD, MessageType
+from tunnel.wire.messages import TAG_SIZE, TRANSPORT_HEADER_SIZE, TRANSPORT_OVERHEAD, ExtendedFlag, MessageType
 from tunnel.wire.train import MAX_TRAIN_COUNT, Train
 
 _NONCE_SIZE = 12
 _COUNTER_OFFSET = 4
 _IPV4_HEADER_SIZE = 20
 _IPV6_HEADER_SIZE = 40
+_EXTENDED = int(MessageType.EXTENDED_DATA)
+_LAST = int(ExtendedFlag.LAST)
 
 
 class Nonces:
@@ -48,7 +55,20 @@ class Nonces:
 class _Plan:
     """The views of one train: columns with an element per datagram, and a memoryview per datagram."""
 
-    __slots__ = ("bodies", "counters", "first_bytes", "ipv4_lengths", "ipv4_sources", "packets", "words")
+    __slots__ = (
+        "_headers",
+        "_train",
+        "bodies",
+        "counters",
+        "first_bytes",
+        "flags",
+        "ipv4_lengths",
+        "ipv4_sources",
+        "packets",
+        "sizes_and_receivers",
+        "types",
+        "words",
+    )
 
     def __init__(self, train: Train) -> None:
         buffer, count, size = train.buffer, train.count, train.size
@@ -57,7 +77,12 @@ class _Plan:
         def column(kind: str, offset: int, rows: int = count) -> npt.NDArray[np.generic]:
             return np.ndarray((rows,), kind, buffer, offset, (size,))
 
+        self._train = train
+        self._headers: list[memoryview] = []
         self.words = column("<u8", 0)
+        self.types = column("u1", 0)
+        self.flags = column("u1", 1)
+        self.sizes_and_receivers = column("V6", 2)
         self.counters = column("<u8", 8)
         self.first_bytes = column("u1", start)
         has_headers = min(size, train.last) >= TRANSPORT_OVERHEAD + _IPV4_HEADER_SIZE
@@ -67,6 +92,14 @@ class _Plan:
         self.packets = [buffer[at : at + size - TRANSPORT_OVERHEAD] for at in starts]
         self.packets[-1] = buffer[starts[-1] : len(buffer) - TAG_SIZE]
         self.bodies = [buffer[at : at + size - TRANSPORT_HEADER_SIZE] for at in starts]
+
+    @property
+    def headers(self) -> list[memoryview]:
+        """Of message 5, which authenticates them."""
+        if not self._headers:
+            buffer, size = self._train.buffer, self._train.size
+            self._headers = [buffer[at : at + TRANSPORT_HEADER_SIZE] for at in range(0, len(buffer), size)]
+        return self._headers
 
 
 def _plan_of(train: Train) -> _Plan:
@@ -90,9 +123,44 @@ def seal_train(keypair: Keypair, train: Train, nonces: Nonces) -> None:
     deque(map(keypair.sealer.encrypt_into, nonces.views, plan.packets, repeat(None), plan.bodies), maxlen=0)
 
 
+def seal_extended_train(
+    keypair: Keypair, train: Train, nonces: Nonces, flags: int, *, segment: int = 0, is_end: bool = False
+) -> None:
+    """The same as message 5: packets with `flags`, or slices of `segment` bytes, of which the last may be the end."""
+    extension = keypair.extension
+    assert extension is not None
+    assert extension.sealer is not None
+    plan = _plan_of(train)
+    plan.words[:] = _EXTENDED | (flags | extension.flags) << 8 | segment << 16 | keypair.remote_index << 32
+    if is_end:
+        train.buffer[len(train.buffer) - train.last + 1] |= _LAST
+    plan.counters[:] = nonces.count_from(keypair.send_counter, train.count)
+    keypair.send_counter += train.count
+    deque(map(extension.sealer.encrypt_into, nonces.views, plan.packets, plan.headers, plan.bodies), maxlen=0)
+
+
 def has_one_receiver(train: Train) -> bool:
-    """Whether all datagrams, of at least 32 bytes, agree in type and receiver."""
-    return _is_constant(_plan_of(train).words)
+    """Whether all datagrams, of at least 32 bytes, agree in type and receiver, and in what else a train agrees in."""
+    plan = _plan_of(train)
+    if _is_constant(plan.words):
+        return True
+    if train.buffer[0] != _EXTENDED or not (_is_constant(plan.types) and _is_constant(plan.sizes_and_receivers)):
+        return False
+    flags = plan.flags.tobytes()
+    return flags.count(flags[0] | _LAST) + flags.count(flags[0] & ~_LAST) == train.count
+
+
+def split_at_gaps(train: Train) -> list[Train]:
+    """The same datagrams as trains within which the counters follow each other: what is around those that are lost."""
+    counters = _plan_of(train).counters
+    gaps = np.flatnonzero(np.diff(counters) != 1) + 1
+    return [_part(train, start, end) for start, end in pairwise([0, *gaps.tolist(), train.count])]
+
+
+def _part(train: Train, start: int, end: int) -> Train:
+    last = train.last if end == train.count else train.size
+    buffer = train.buffer[start * train.size : (end - 1) * train.size + last]
+    return Train(buffer, end - start, train.size if end - start > 1 else last, last)
 
 
 def open_run(keypair: Keypair, train: Train, nonces: Nonces) -> list[int] | None:
@@ -107,7 +175,7 @@ def open_run(keypair: Keypair, train: Train, nonces: Nonces) -> list[int] | None
         return None
     if nonces.count_from(first, train.count).tobytes() != plan.counters.tobytes():
         return None
-    failed = _open_each(keypair, plan, nonces)
+    failed = _open_each(keypair, train, plan, nonces)
     if not failed:
         keypair.replay.accept_run(first, train.count)
         return failed
@@ -117,14 +185,19 @@ def open_run(keypair: Keypair, train: Train, nonces: Nonces) -> list[int] | None
     return failed
 
 
-def _open_each(keypair: Keypair, plan: _Plan, nonces: Nonces) -> list[int]:
+def _open_each(keypair: Keypair, train: Train, plan: _Plan, nonces: Nonces) -> list[int]:
     """A failed tag ends the C-level loop; what was opened before it stays in the list, and so tells the position."""
-    steps = iter(nonces.views), iter(plan.bodies), repeat(None), iter(plan.packets)
+    opener: Aead = keypair.opener
+    headers: Iterable[memoryview | None] = repeat(None)
+    if train.buffer[0] == _EXTENDED:
+        assert keypair.extension is not None
+        opener, headers = keypair.extension.opener(train.buffer[1]), iter(plan.headers)
+    steps = iter(nonces.views), iter(plan.bodies), headers, iter(plan.packets)
     opened: list[int] = []
     failed: list[int] = []
     while len(opened) + len(failed) < len(plan.packets):
         try:
-            opened.extend(map(keypair.opener.decrypt_into, *steps))
+            opened.extend(map(opener.decrypt_into, *steps))
         except InvalidTag:
             failed.append(len(opened) + len(failed))
     return failed
@@ -144,9 +217,22 @@ def has_uniform_packets(train: Train) -> bool:
 
 
 def _has_uniform_ipv6_packets(train: Train) -> bool:
+    if not _has_one_ipv6_source(train):
+        return False
+    return _is_constant(np.ndarray((train.count - 1,), ">u2", train.buffer, TRANSPORT_HEADER_SIZE + 4, (train.size,)))
+
+
+def has_one_source(train: Train) -> bool:
+    """Whether what the opened datagrams hold agrees in version and source address. False is no verdict."""
+    plan = _plan_of(train)
+    if plan.ipv4_sources is None or not _is_constant(plan.first_bytes):
+        return False
+    if train.buffer[TRANSPORT_HEADER_SIZE] >> 4 == 4:
+        return _is_constant(plan.ipv4_sources)
+    return _has_one_ipv6_source(train)
+
+
+def _has_one_ipv6_source(train: Train) -> bool:
     if min(train.size, train.last) < TRANSPORT_OVERHEAD + _IPV6_HEADER_SIZE:
         return False
-    start, strides = TRANSPORT_HEADER_SIZE, (train.size,)
-    lengths = np.ndarray((train.count - 1,), ">u2", train.buffer, start + 4, strides)
-    sources = np.ndarray((train.count,), "V16", train.buffer, start + 8, strides)
-    return _is_constant(sources) and _is_constant(lengths)
+    return _is_constant(np.ndarray((train.count,), "V16", train.buffer, TRANSPORT_HEADER_SIZE + 8, (train.size,)))

@@ -1,11 +1,12 @@
-"""Transport data, message 4: sealing and opening packets in place (WireGuard paper, section 5.4.6).
+"""Sealing and opening single packets in place: message 4 (WireGuard paper, section 5.4.6), and message 5 between us.
 
 The buffers are the caller's, and each has the room that the message needs around the packet:
 
     slot      | 16 header | packet ... | padding | 16 tag |  room        the datagram is slot[: 32 + padded]
     datagram  | 16 header | sealed packet and padding | 16 tag |         the packet is datagram[16 : 16 + its length]
 
-The nonce is four zero bytes and the counter, little endian. Nothing is authenticated but the packet.
+The nonce is four zero bytes and the counter, little endian. Of message 4 nothing is authenticated but the packet; of
+message 5 (see `tunnel.protocol.extension`) the header is, too, and there is no padding.
 """
 
 import struct
@@ -32,6 +33,7 @@ MAX_PACKET = 65535 - 20 - 8 - TRANSPORT_OVERHEAD
 
 _NONCE = struct.Struct("<4xQ")
 _ZEROS = bytes(PADDING)
+_EXTENDED = int(MessageType.EXTENDED_DATA)
 
 
 def seal(keypair: Keypair, slots: Sequence[memoryview], lengths: Sequence[int], mtu: int) -> list[memoryview]:
@@ -59,11 +61,41 @@ def seal(keypair: Keypair, slots: Sequence[memoryview], lengths: Sequence[int], 
     return datagrams
 
 
+def seal_extended(
+    keypair: Keypair, slots: Sequence[memoryview], lengths: Sequence[int], flags: Sequence[int]
+) -> list[memoryview]:
+    """The same as message 5, each with its own `ExtendedFlag`; the caller has seen that `Keypair.takes` allows it."""
+    extension = keypair.extension
+    assert extension is not None
+    assert extension.sealer is not None
+    counter = keypair.send_counter
+    keypair.send_counter += len(lengths)
+    encrypt_into = extension.sealer.encrypt_into
+    receiver = keypair.remote_index
+    datagrams = []
+    for slot, length, flag in zip(slots, lengths, flags, strict=False):
+        end = TRANSPORT_HEADER_SIZE + length
+        TRANSPORT_HEADER.pack_into(slot, 0, _EXTENDED | (flag | extension.flags) << 8, receiver, counter)
+        datagram = slot[: end + TAG_SIZE]
+        packet, body = slot[TRANSPORT_HEADER_SIZE:end], datagram[TRANSPORT_HEADER_SIZE:]
+        encrypt_into(_NONCE.pack(counter), packet, slot[:TRANSPORT_HEADER_SIZE], body)
+        datagrams.append(datagram)
+        counter += 1
+    return datagrams
+
+
 def open_in_place(keypair: Keypair, counter: int, datagram: memoryview) -> bool:
-    """Open what `seal` made: the packet with its padding is then ``datagram[16:-16]``. False: not authentic."""
+    """Open what `seal` or `seal_extended` made: the packet, with its padding, is then ``datagram[16:-16]``.
+
+    False: not authentic. The caller has seen that the `Extension` accepts what is extended.
+    """
     packet = datagram[TRANSPORT_HEADER_SIZE : len(datagram) - TAG_SIZE]
+    decrypt_into, header = keypair.opener.decrypt_into, None
+    if datagram[0] == _EXTENDED:
+        assert keypair.extension is not None
+        decrypt_into, header = keypair.extension.opener(datagram[1]).decrypt_into, datagram[:TRANSPORT_HEADER_SIZE]
     try:
-        keypair.opener.decrypt_into(_NONCE.pack(counter), datagram[TRANSPORT_HEADER_SIZE:], None, packet)
+        decrypt_into(_NONCE.pack(counter), datagram[TRANSPORT_HEADER_SIZE:], header, packet)
     except InvalidTag:
         return False
     return True

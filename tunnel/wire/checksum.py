@@ -12,6 +12,9 @@ from tunnel.wire.messages import Buffer
 
 MODULUS = 0xFFFF
 
+_TCP, _UDP = 6, 17
+_CHECKSUM_OFFSETS = {_TCP: 16, _UDP: 6}
+
 
 def ones_complement_sum(data: Buffer) -> int:
     """The sum of the big-endian 16-bit words, modulo 65535; an odd last byte is the high half of a word."""
@@ -22,3 +25,29 @@ def ones_complement_sum(data: Buffer) -> int:
 def checksum_of(total: int) -> int:
     """What goes into the checksum field if everything else adds up to `total`: 1 to 65535."""
     return MODULUS - total % MODULUS
+
+
+def checksum_place(packet: Buffer) -> tuple[int, int] | None:
+    """Where the TCP or UDP header begins, and where in it the checksum lies; None if that is not plain to see.
+
+    It is if one of the two follows an IP header without options or extensions.
+    """
+    if len(packet) < 40:
+        return None
+    if packet[0] == 0x45:
+        start, protocol = 20, packet[9]
+    elif packet[0] >> 4 == 6:
+        start, protocol = 40, packet[6]
+    else:
+        return None
+    offset = _CHECKSUM_OFFSETS.get(protocol)
+    return None if offset is None or start + offset + 2 > len(packet) else (start, offset)
+
+
+def complete_checksum(packet: bytearray | memoryview) -> None:
+    """Put the checksum where the sum of the pseudo-header stands; the packet has a `checksum_place`."""
+    place = checksum_place(packet)
+    assert place is not None
+    start, offset = place
+    checksum = checksum_of(ones_complement_sum(packet[start:]))
+    packet[start + offset : start + offset + 2] = checksum.to_bytes(2, "big")

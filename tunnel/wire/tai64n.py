@@ -3,8 +3,9 @@
     label 8, big endian: 2^62 + 10 + Unix seconds | nanoseconds 4, big endian
 
 Big endian makes later stamps greater as bytes, so they are compared as bytes. The low 24 bits of the nanoseconds are
-zero, so that a stamp tells nobody our clock to better than 17 ms; two initiations can fall into one such step, hence
-`next_stamp`.
+fixed, so that a stamp tells nobody our clock to better than 17 ms; two initiations can fall into one such step, hence
+`next_stamp`. They are zero, as with everybody, or a tag that says that we speak the extensions of `docs/protocol.md`:
+the stamp is sealed in the initiation, and to who does not know the tag it is a stamp like any other.
 """
 
 import struct
@@ -12,6 +13,9 @@ import struct
 STAMP_SIZE = 12
 NO_STAMP = bytes(STAMP_SIZE)
 """Earlier than any."""
+
+EXTENSION_TAG = b"tun"
+"""In the low 24 bits; small enough that no stamp has 10^9 nanoseconds or more."""
 
 _STAMP = struct.Struct(">QI")
 _BASE = 2**62 + 10
@@ -35,3 +39,12 @@ def next_stamp(previous: bytes, unix_ns: int) -> bytes:
     if nanoseconds >= _NS_PER_SECOND:
         return _STAMP.pack(label + 1, 0)
     return _STAMP.pack(label, nanoseconds)
+
+
+def tag_stamp(stamp: bytes) -> bytes:
+    """The same stamp with the tag: still later than every one before it."""
+    return stamp[: -len(EXTENSION_TAG)] + EXTENSION_TAG
+
+
+def is_tagged(stamp: bytes) -> bool:
+    return stamp.endswith(EXTENSION_TAG)

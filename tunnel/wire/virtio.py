@@ -14,6 +14,7 @@ import struct
 from enum import IntEnum, IntFlag
 from typing import NamedTuple
 
+from tunnel.wire.checksum import checksum_place
 from tunnel.wire.messages import Buffer
 
 _HEADER = struct.Struct("<BBHHHH")
@@ -72,3 +73,9 @@ def is_superpacket(frame: Buffer) -> bool:
 def needs_checksum(frame: Buffer) -> bool:
     """Whether a checksum in the frame, of at least ten bytes, is left to be completed."""
     return bool(frame[0] & 1)
+
+
+def has_checksum_in_place(frame: memoryview) -> bool:
+    """Whether the checksum that is left to be completed is the one that `checksum.checksum_place` finds."""
+    *_, start, offset = _HEADER.unpack_from(frame)
+    return checksum_place(frame[VIRTIO_HEADER_SIZE:]) == (start, offset)

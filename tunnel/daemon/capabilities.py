@@ -1,4 +1,4 @@
-"""What this machine offers to peers that are like us (`tunnel.protocol.extension`): what its kernel takes, its CPU does.
+"""What this machine offers to peers that are like us (`tunnel.protocol.extension`): by what kernel and CPU can do.
 
 AES-256-GCM is fast with the AES and carry-less multiplication instructions of the CPU and slow without, and there
 ChaCha20-Poly1305 is the better choice.

@@ -21,6 +21,7 @@ VALUES = [
     "-1",
     "off",
     "auto",
+    "receive",
     "true",
     "1",
     "0x",

@@ -62,7 +62,7 @@ class PeerSection:
 
 @dataclass(slots=True)
 class Host:
-    """`number` is in all its addresses; `directory` is where its file goes."""
+    """`number` is in all its addresses; `directory` is where its file goes, `settings` more of its [Interface]."""
 
     namespace: Namespace
     label: str
@@ -70,6 +70,7 @@ class Host:
     program: Program
     directory: Path
     mtu: int | None = None
+    settings: tuple[str, ...] = ()
     private_key: PrivateKey = field(default_factory=lambda: PrivateKey.generate(os.urandom))
     peers: list[PeerSection] = field(default_factory=list)
 
@@ -123,6 +124,7 @@ class Host:
             lines.append(f"Address = {self.inner_ipv4}/32, {self.inner_ipv6}/128")
             if self.mtu:
                 lines.append(f"MTU = {self.mtu}")
+            lines += self.settings
         return "\n".join(lines) + "\n\n" + "\n".join(peer.to_text() for peer in self.peers)
 
     def write_config(self) -> None:
@@ -239,11 +241,12 @@ def open_pair(
     *,
     mtu: int | None = None,
     cable_mtu: int = 1500,
+    settings: tuple[str, ...] = (),
 ) -> Iterator[tuple[Host, Host]]:
     """Two hosts joined by a cable, both up."""
     with ExitStack() as stack:
         hosts = [
-            Host(stack.enter_context(Namespace(label)), label, number, program, directory, mtu)
+            Host(stack.enter_context(Namespace(label)), label, number, program, directory, mtu, settings)
             for number, (label, program) in enumerate((("left", left), ("right", right)), 1)
         ]
         connect(hosts[0].port, hosts[1].port, mtu=cable_mtu)

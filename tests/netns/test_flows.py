@@ -1,4 +1,4 @@
-"""TCP, UDP and ICMP, small and large, through tunnels with every MTU that people have."""
+"""TCP, UDP and ICMP, small and large, through tunnels with every MTU that people have, and every kind of offload."""
 
 from collections.abc import Iterator
 
@@ -15,11 +15,15 @@ OUTER_OVERHEAD = 80
 SMALL, LARGE = 100, 2_000_000
 
 
-@pytest.fixture(scope="module", params=[1280, 1420, 9000])
+TUNNELS = [(1280, "auto"), (1420, "auto"), (9000, "auto"), (1420, "off"), (1420, "send"), (1420, "receive")]
+
+
+@pytest.fixture(scope="module", params=TUNNELS, ids=lambda tunnel: f"{tunnel[0]}-{tunnel[1]}")
 def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-    mtu: int = request.param
+    mtu, offload = request.param
     directory = tmp_path_factory.mktemp("flows")
-    with open_pair(directory, mtu=mtu, cable_mtu=max(1500, mtu + OUTER_OVERHEAD)) as hosts:
+    settings = (f"Offload = {offload}",)
+    with open_pair(directory, mtu=mtu, cable_mtu=max(1500, mtu + OUTER_OVERHEAD), settings=settings) as hosts:
         yield hosts
 
 

@@ -4,7 +4,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_int
 
 from hypothesis import strategies as st
 
-from tunnel.config.model import Hooks, InterfaceConfig, IPInterface, PeerConfig, RouteTable, TunnelConfig
+from tunnel.config.model import Hooks, InterfaceConfig, IPInterface, Offload, PeerConfig, RouteTable, TunnelConfig
 from tunnel.config.patch import AllowedIPChange, DevicePatch, IPNetwork, PeerPatch
 from tunnel.config.snapshot import DeviceSnapshot, PeerSnapshot
 from tunnel.endpoint import Endpoint, EndpointName
@@ -64,6 +64,8 @@ def tunnel_configs(draw: st.DrawFn) -> TunnelConfig:
         addresses=tuple(draw(st.lists(interfaces, max_size=4, unique=True))),
         mtu=draw(st.none() | st.integers(1280, 65475)),
         table=draw(st.just(RouteTable.OFF) | st.integers(1, 252)),
+        offload=draw(st.sampled_from(Offload)),
+        extensions=draw(st.booleans()),
         save_config=draw(st.booleans()),
         hooks=draw(hooks),
     )

@@ -21,14 +21,10 @@ import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
 
 from tunnel.errors import TunnelError
-
-if TYPE_CHECKING:
-    from tunnel.config.model import TunnelConfig
 
 READY = b"\n"
 
@@ -114,22 +110,19 @@ def is_stderr_a_file() -> bool:
         return False
 
 
-def run_interface(
-    name: str,
-    config: "TunnelConfig | None",
-    *,
-    path: Path | None,
-    level: int,
-    ready_fd: int | None,
-    keep_stderr: bool = False,
-) -> None:
+class Run(Protocol):
+    """`tunnel.daemon.service.run` with everything but the last argument."""
+
+    def __call__(self, *, on_ready: Callable[[], None]) -> None: ...
+
+
+def run_interface(name: str, run: Run, *, level: int, ready_fd: int | None, keep_stderr: bool = False) -> None:
     """Run the interface until it is stopped, in this process. Raise `TunnelError`.
 
     Without `ready_fd` this is the foreground. With it only what is wrong is printed until the interface is ready, and
     from then on everything from `level` up goes to syslog, or still to stderr with `keep_stderr`.
     """
     from tunnel.daemon.log import set_up_logging
-    from tunnel.daemon.service import run
 
     is_detached = False
 
@@ -146,7 +139,7 @@ def run_interface(
         os.set_inheritable(ready_fd, False)  # a hook that leaves a process behind must not keep the pipe open
         set_up_logging(name, max(level, logging.WARNING), to_syslog=False)
     try:
-        run(name, config, path=path, on_ready=on_ready)
+        run(on_ready=on_ready)
     except Exception as error:
         if is_detached:  # nobody sees what we print
             _log.error("ended: %s", error, exc_info=not isinstance(error, TunnelError))

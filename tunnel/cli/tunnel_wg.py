@@ -5,6 +5,7 @@ It makes a bare interface and its control socket, without keys, addresses or rou
 
 import os
 import sys
+from functools import partial
 
 import click
 
@@ -19,6 +20,12 @@ LOG_LEVEL in the environment is verbose, debug, error (the default) or silent; w
 given, and not silent, the log stays on stderr also in the background, else it goes to syslog.
 
 \b
+--offload and --extensions are for what wg(8) has no setting for. Offload lets the kernel cut and
+join packets for us, which is most of the speed; where a network card or a driver spoils that in
+one direction, keep the other. Extensions are used with peers that know them too, and make no
+difference to any other WireGuard.
+
+\b
 Examples:
   tunnel-wg wg0 && wg setconf wg0 wg0.conf
   WG_QUICK_USERSPACE_IMPLEMENTATION=tunnel-wg wg-quick up wg0
@@ -27,10 +34,26 @@ Examples:
 )
 @click.argument("name", metavar="NAME")
 @click.option("-f", "--foreground", is_flag=True, help="Run here instead of in the background.")
+@click.option(
+    "--offload",
+    type=click.Choice(["auto", "off", "send", "receive"], case_sensitive=False),
+    default="auto",
+    show_default=True,
+    help="Have the kernel help in both directions, none or one.",
+)
+@click.option(
+    "--extensions",
+    type=click.Choice(["auto", "off"], case_sensitive=False),
+    default="auto",
+    show_default=True,
+    help="Go beyond plain WireGuard with peers that can, or never.",
+)
 @click.option("--ready-fd", type=int, hidden=True)
 @click.version_option(__version__, prog_name="tunnel-wg", message="%(prog)s %(version)s")
 @click.pass_context
-def tunnel_wg(context: click.Context, name: str, foreground: bool, ready_fd: int | None) -> None:
+def tunnel_wg(
+    context: click.Context, name: str, foreground: bool, offload: str, extensions: str, ready_fd: int | None
+) -> None:
     """Make the WireGuard interface NAME, to be configured with wg(8)."""
     from tunnel.cli.config_file import check_name
     from tunnel.daemon.log import level_from
@@ -39,9 +62,20 @@ def tunnel_wg(context: click.Context, name: str, foreground: bool, ready_fd: int
     word = os.environ.get("LOG_LEVEL", "").lower()
     level = level_from(0, {"LOG_LEVEL": word or "error"})
     if not foreground:
-        context.exit(background.start(background.own_command("tunnel.cli.tunnel_wg", "--foreground", name)))
+        options = ["--foreground", "--offload", offload, "--extensions", extensions]
+        context.exit(background.start(background.own_command("tunnel.cli.tunnel_wg", *options, name)))
     keep_stderr = word not in ("", "silent")
-    background.run_interface(name, None, path=None, level=level, ready_fd=ready_fd, keep_stderr=keep_stderr)
+    background.run_interface(
+        name, bare(name, offload, extensions), level=level, ready_fd=ready_fd, keep_stderr=keep_stderr
+    )
+
+
+def bare(name: str, offload: str, extensions: str) -> "partial[None]":
+    """What runs the interface `name`, with the two options as the words that they are."""
+    from tunnel.config.values import parse_extensions, parse_offload
+    from tunnel.daemon.service import run
+
+    return partial(run, name, None, path=None, offload=parse_offload(offload), extensions=parse_extensions(extensions))
 
 
 def main() -> None:

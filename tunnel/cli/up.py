@@ -1,6 +1,7 @@
 """``tunnel up``: an interface from a wg-quick file."""
 
 import os
+from functools import partial
 
 import click
 
@@ -36,10 +37,12 @@ def up(places: Places, context: click.Context, target: str, detach: bool, verbos
     if detach:
         flags = ["--verbose"] if verbose else []
         context.exit(background.start(background.own_command("tunnel", "up", *flags, str(file.path))))
+
+    from tunnel.daemon.service import run
+
     background.run_interface(
         file.name,
-        file.read(),
-        path=file.path,
+        partial(run, file.name, file.read(), path=file.path),
         level=level,
         ready_fd=ready_fd,
         keep_stderr=background.is_stderr_a_file(),

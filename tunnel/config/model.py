@@ -27,7 +27,7 @@ class RouteTable(Enum):
 
 
 class Offload(Enum):
-    """In which direction work is shared with the kernel: superpackets and checksums at the TUN, trains at the socket."""
+    """The directions in which the kernel shares work with us: superpackets and checksums at the TUN, trains at UDP."""
 
     AUTO = "auto"
     OFF = "off"
@@ -68,7 +68,10 @@ class PeerConfig:
 
 @dataclass(frozen=True, slots=True)
 class InterfaceConfig:
-    """The ``[Interface]`` section. `mtu` None: from the route to the endpoint. `table`: a number, or a word."""
+    """The ``[Interface]`` section. `mtu` None: from the route to the endpoint. `table`: a number, or a word.
+
+    `extensions`: whether to use what goes beyond plain WireGuard with peers that know it too.
+    """
 
     private_key: PrivateKey
     listen_port: int = 0
@@ -76,6 +79,8 @@ class InterfaceConfig:
     addresses: tuple[IPInterface, ...] = ()
     mtu: int | None = None
     table: RouteTable | int = RouteTable.AUTO
+    offload: Offload = Offload.AUTO
+    extensions: bool = True
     save_config: bool = False
     hooks: Hooks = Hooks()
 

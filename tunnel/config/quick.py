@@ -6,23 +6,27 @@ We read what wg-quick reads, and refuse in one line that says where and why what
 given twice, a peer given twice, an allowed IP that two peers claim (the last one got it), our own key as a peer
 (ignored), an endpoint inside the tunnel (a loop). ``DNS`` and default routes are refused with what to do instead,
 because half of what wg-quick does about them (resolvconf, policy rules, a firewall) would be worse than nothing.
+
+``Offload`` and ``Extensions`` are our own; wg-quick refuses a file with them, so we write them only if need be.
 """
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from tunnel.config.hairpin import hairpins
-from tunnel.config.model import Hooks, InterfaceConfig, IPInterface, PeerConfig, RouteTable, TunnelConfig
+from tunnel.config.model import Hooks, InterfaceConfig, IPInterface, Offload, PeerConfig, RouteTable, TunnelConfig
 from tunnel.config.patch import IPNetwork
 from tunnel.config.quick_sections import HOOKS, Section, decode_quick, quote, read_sections
 from tunnel.config.values import (
     MIN_IPV6_MTU,
     parse_endpoint_name,
+    parse_extensions,
     parse_fwmark,
     parse_identity,
     parse_keepalive,
     parse_listed_network,
     parse_mtu,
+    parse_offload,
     parse_port,
     parse_prefix,
     parse_table,
@@ -74,6 +78,8 @@ def _read_interface(section: Section) -> InterfaceConfig:
         addresses=tuple(_read_addresses(section)),
         mtu=section.scalar("MTU", parse_mtu, None),
         table=section.scalar("Table", parse_table, parse_table("auto")),
+        offload=section.scalar("Offload", parse_offload, Offload.AUTO),
+        extensions=section.scalar("Extensions", parse_extensions, True),
         save_config=section.scalar("SaveConfig", parse_truth, False),
         hooks=Hooks(*(section.lines(key) for key in HOOKS)),
     )
@@ -157,7 +163,7 @@ def _check_hairpins(config: TunnelConfig, sections: Sequence[Section]) -> None:
 
 
 def format_quick(config: TunnelConfig) -> str:
-    """A file that `parse_quick` reads back as `config`, and wg-quick as the same thing.
+    """A file that `parse_quick` reads back as `config`; without settings of our own wg-quick reads the same thing.
 
     Raise `ConfigError` for a hook that no file can hold: one with ``#``, a newline, or white space around it.
     """
@@ -180,6 +186,10 @@ def _format_interface(interface: InterfaceConfig) -> list[str]:
         lines.append(f"MTU = {interface.mtu}")
     if interface.table is not RouteTable.AUTO:
         lines.append(f"Table = {interface.table.value if isinstance(interface.table, RouteTable) else interface.table}")
+    if interface.offload is not Offload.AUTO:
+        lines.append(f"Offload = {interface.offload.value}")
+    if not interface.extensions:
+        lines.append("Extensions = off")
     if interface.save_config:
         lines.append("SaveConfig = true")
     return lines + list(_format_hooks(interface.hooks))

@@ -28,6 +28,7 @@ SETTINGS = {
     "Interface": (
         *("PrivateKey", "ListenPort", "FwMark"),
         *("Address", "DNS", "MTU", "Table", "SaveConfig", *HOOKS),
+        *("Offload", "Extensions"),  # our own
     ),
     "Peer": ("PublicKey", "PresharedKey", "AllowedIPs", "Endpoint", "PersistentKeepalive"),
 }

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_interface
 from typing import TypeVar
 
-from tunnel.config.model import IPInterface, RouteTable
+from tunnel.config.model import IPInterface, Offload, RouteTable
 from tunnel.config.patch import MAX_PERSISTENT_KEEPALIVE, IPNetwork
 from tunnel.endpoint import EndpointName
 from tunnel.keys import PrivateKey, PublicKey
@@ -95,6 +95,21 @@ def parse_truth(text: str) -> bool:
     if word not in ("true", "false"):
         raise ValueError("neither true nor false")
     return word == "true"
+
+
+def parse_offload(text: str) -> Offload:
+    try:
+        return Offload(text.lower())
+    except ValueError:
+        raise ValueError("neither auto, off, send nor receive") from None
+
+
+def parse_extensions(text: str) -> bool:
+    """``auto``: with peers that know them too; ``off``: with nobody."""
+    word = text.lower()
+    if word not in ("auto", "off"):
+        raise ValueError("neither auto nor off")
+    return word == "auto"
 
 
 def parse_identity(parse: Callable[[str], Key]) -> Callable[[str], Key]:

@@ -20,7 +20,7 @@ from pathlib import Path
 import uvloop
 
 from tunnel.config.hairpin import hairpins
-from tunnel.config.model import TunnelConfig
+from tunnel.config.model import Offload, TunnelConfig
 from tunnel.config.patch import DevicePatch
 from tunnel.config.quick import format_quick
 from tunnel.config.save import merge_snapshot
@@ -48,29 +48,41 @@ DNS_PATIENCE = 3.0
 _log = logging.getLogger(__name__)
 
 
-def run(name: str, config: TunnelConfig | None, *, path: Path | None, on_ready: Callable[[], None]) -> None:
+def run(
+    name: str,
+    config: TunnelConfig | None,
+    *,
+    path: Path | None,
+    on_ready: Callable[[], None],
+    offload: Offload = Offload.AUTO,
+    extensions: bool = True,
+) -> None:
     """Run the interface `name` until it is stopped; `on_ready` is called once, when it is up.
 
-    Without a `config` it is bare: an interface and a control socket, for ``wg`` to configure. `path` is where the
-    configuration came from, for ``SaveConfig``. Raise `TunnelError` if something is refused, with all undone.
+    Without a `config` it is bare: an interface and a control socket, for ``wg`` to configure, and `offload` and
+    `extensions` stand in for the settings that ``wg`` does not know. `path` is where the configuration came from, for
+    ``SaveConfig``. Raise `TunnelError` if something is refused, with all undone.
     """
+    if config is not None:
+        offload, extensions = config.interface.offload, config.interface.extensions
+
+    async def serve() -> None:
+        async with Netlink() as netlink:
+            await Service(name, netlink, SystemClock(), offload, extensions).run(config, path, on_ready)
+
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_run(name, config, path, on_ready))
-
-
-async def _run(name: str, config: TunnelConfig | None, path: Path | None, on_ready: Callable[[], None]) -> None:
-    async with Netlink() as netlink:
-        service = Service(name, netlink, SystemClock())
-        await service.run(config, path, on_ready)
+        runner.run(serve())
 
 
 class Service:
     """Satisfies `tunnel.control.uapi_socket.ControlHandler`."""
 
-    def __init__(self, name: str, netlink: Netlink, clock: Clock) -> None:
+    def __init__(self, name: str, netlink: Netlink, clock: Clock, offload: Offload, extensions: bool) -> None:
         self._name = name
         self._netlink = netlink
         self._clock = clock
+        self._offload = offload
+        self._wants_extensions = extensions
         self._stamper = Stamper(clock)
         self._device = Device(os.urandom, self._stamper)
         self._resolver = Resolver(clock, self._deliver)
@@ -128,7 +140,7 @@ class Service:
         lifecycle = Lifecycle(self._name, config, self._netlink, self._remove_interface)
         await lifecycle.check()
         async with self._interface():
-            self._use_socket(UdpSocket.open(config.interface.listen_port, config.interface.fwmark))
+            self._open_socket(config.interface.listen_port, config.interface.fwmark)
             self._stamper.use(config.interface.private_key.public_key)
             self._device.apply(config.device_patch(), self._clock.now())
             self._device.listen_port = self._listen_port()
@@ -150,7 +162,7 @@ class Service:
     @asynccontextmanager
     async def _interface(self) -> AsyncIterator[TunDevice]:
         """The TUN device with its packets being moved; on exit it is gone, and the sockets are closed."""
-        tun = TunDevice.create(self._name)
+        tun = TunDevice.create(self._name, self._offload)
         self._tun = tun
         self._pipeline = Pipeline(self._device, tun, self._clock, on_event=self._on_event, on_gone=self._on_gone)
         try:
@@ -205,10 +217,8 @@ class Service:
             mtu=self._device.mtu,
             receive_buffer=self._socket.receive_buffer if self._socket else 0,
             send_buffer=self._socket.send_buffer if self._socket else 0,
-            send_offloads=sorted(self._tun.send_offloads.union(self._socket.send_offloads if self._socket else ())),
-            receive_offloads=sorted(
-                self._tun.receive_offloads.union(self._socket.receive_offloads if self._socket else ())
-            ),
+            send_offloads=self._tun.send_offloads.union(self._socket.send_offloads if self._socket else ()),
+            receive_offloads=self._tun.receive_offloads.union(self._socket.receive_offloads if self._socket else ()),
             endpoint_names=names,
         )
 
@@ -231,10 +241,10 @@ class Service:
         fwmark = self._device.fwmark if patch.fwmark is None else patch.fwmark
         if self._socket is None:
             if patch.listen_port is not None and self._is_link_up.is_set():  # deaf: the port was taken
-                self._use_socket(UdpSocket.open(patch.listen_port, fwmark))
+                self._open_socket(patch.listen_port, fwmark)
         elif patch.listen_port is not None and patch.listen_port != self._socket.port:
             before = self._socket
-            self._use_socket(UdpSocket.open(patch.listen_port, fwmark))
+            self._open_socket(patch.listen_port, fwmark)
             before.close()
         elif patch.fwmark is not None:
             self._socket.set_fwmark(fwmark)
@@ -269,7 +279,7 @@ class Service:
     def _link_came_up(self) -> None:
         if self._socket is None:
             try:
-                self._use_socket(UdpSocket.open(self._device.listen_port, self._device.fwmark))
+                self._open_socket(self._device.listen_port, self._device.fwmark)
             except UdpSocketError as error:
                 _log.error("interface %s is up, but deaf: %s", self._name, error)
                 return
@@ -306,9 +316,10 @@ class Service:
 
     # ── sockets ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _use_socket(self, udp: UdpSocket) -> None:
-        self._socket = udp
-        self._pipeline.use_socket(udp)
+    def _open_socket(self, port: int, fwmark: int) -> None:
+        """Use a new one, and leave the one before open; raise `UdpSocketError`, with nothing changed."""
+        self._socket = UdpSocket.open(port, fwmark, self._offload)
+        self._pipeline.use_socket(self._socket)
 
     def _close_socket(self) -> None:
         if self._socket is not None:

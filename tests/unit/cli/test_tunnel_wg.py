@@ -5,7 +5,8 @@ import pytest
 from click.testing import CliRunner
 
 from tunnel import __version__
-from tunnel.cli.tunnel_wg import tunnel_wg
+from tunnel.cli.tunnel_wg import bare, tunnel_wg
+from tunnel.config.model import Offload
 
 
 def test_version_is_told() -> None:
@@ -14,6 +15,23 @@ def test_version_is_told() -> None:
 
 def test_help_shows_how_wg_quick_uses_it() -> None:
     assert "WG_QUICK_USERSPACE_IMPLEMENTATION=tunnel-wg wg-quick up wg0" in CliRunner().invoke(tunnel_wg, ["-h"]).output
+
+
+def test_help_says_what_offload_and_extensions_are_for() -> None:
+    text = CliRunner().invoke(tunnel_wg, ["--help"]).output
+    assert "--offload [auto|off|send|receive]" in text
+    assert "--extensions [auto|off]" in text
+    assert "\n  --offload and --extensions are for what wg(8) has no setting for." in text
+
+
+def test_the_options_reach_the_interface() -> None:
+    wanted = bare("wg0", "send", "off").keywords
+    assert (wanted["offload"], wanted["extensions"]) == (Offload.SEND, False)
+
+
+@pytest.mark.parametrize("options", [["--offload", "on"], ["--extensions", "on"]])
+def test_a_word_that_is_none_of_the_choices_is_a_usage_error(options: list[str]) -> None:
+    assert CliRunner().invoke(tunnel_wg, [*options, "wg0"]).exit_code == 2
 
 
 @pytest.mark.parametrize("flags", [[], ["-f"], ["--foreground"]])

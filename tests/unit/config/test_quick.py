@@ -4,7 +4,7 @@ from ipaddress import ip_interface, ip_network
 
 import pytest
 
-from tunnel.config.model import Hooks, RouteTable, TunnelConfig
+from tunnel.config.model import Hooks, Offload, RouteTable, TunnelConfig
 from tunnel.config.quick import format_quick, is_world_accessible, parse_quick
 from tunnel.endpoint import EndpointName
 from tunnel.errors import ConfigError
@@ -25,6 +25,8 @@ ListenPort = 51820
 FwMark = 0xca6c
 MTU = 1380
 Table = 1234
+Offload = send
+Extensions = off
 SaveConfig = true
 PreUp = echo one
 PreUp = echo  "two, three"  # and not this
@@ -61,6 +63,7 @@ def test_every_setting_of_the_interface_is_read() -> None:
     assert read.private_key == PrivateKey.from_base64(PRIVATE)
     assert read.addresses == (ip_interface("10.0.0.1/24"), ip_interface("fd00::1/64"), ip_interface("10.1.0.1/32"))
     assert (read.listen_port, read.fwmark, read.mtu, read.table) == (51820, 0xCA6C, 1380, 1234)
+    assert (read.offload, read.extensions) == (Offload.SEND, False)
     assert read.save_config
 
 
@@ -86,6 +89,7 @@ def test_what_is_not_set_has_wg_quicks_default() -> None:
     config = peer()
     assert config.interface.table is RouteTable.AUTO
     assert config.interface.mtu is None
+    assert (config.interface.offload, config.interface.extensions) == (Offload.AUTO, True)
     assert (config.interface.listen_port, config.interface.fwmark, config.interface.save_config) == (0, 0, False)
     assert config.peers[0].preshared_key == NO_PRESHARED_KEY
     assert config.peers[0].endpoint is None
@@ -126,6 +130,38 @@ def test_table_takes_a_word(text: str, table: RouteTable) -> None:
 @pytest.mark.parametrize(("text", "table"), [("1234", 1234), ("0x10", 16), ("main", 254)])
 def test_table_takes_a_number_or_the_name_of_a_standard_table(text: str, table: int) -> None:
     assert interface(f"Table = {text}").interface.table == table
+
+
+@pytest.mark.parametrize(
+    ("text", "offload"),
+    [("auto", Offload.AUTO), ("off", Offload.OFF), ("Send", Offload.SEND), ("RECEIVE", Offload.RECEIVE)],
+)
+def test_offload_takes_a_direction_in_any_case(text: str, offload: Offload) -> None:
+    assert interface(f"offload = {text}").interface.offload is offload
+
+
+@pytest.mark.parametrize(
+    ("offload", "sends", "receives"),
+    [
+        (Offload.AUTO, True, True),
+        (Offload.OFF, False, False),
+        (Offload.SEND, True, False),
+        (Offload.RECEIVE, False, True),
+    ],
+)
+def test_each_offload_has_its_directions(offload: Offload, sends: bool, receives: bool) -> None:
+    assert (offload.sends, offload.receives) == (sends, receives)
+
+
+@pytest.mark.parametrize(("text", "wanted"), [("auto", True), ("OFF", False)])
+def test_extensions_are_used_or_not(text: str, wanted: bool) -> None:
+    assert interface(f"EXTENSIONS = {text}").interface.extensions is wanted
+
+
+def test_settings_of_our_own_are_only_written_where_wg_quick_would_do_something_else() -> None:
+    assert not {"Offload", "Extensions"} & set(format_quick(interface("Offload = auto", "Extensions = auto")).split())
+    written = format_quick(interface("Offload = receive", "Extensions = off"))
+    assert "\nOffload = receive\nExtensions = off\n" in written
 
 
 @pytest.mark.parametrize(
@@ -176,6 +212,10 @@ REFUSED_IN_INTERFACE = [
     ("Table = vpn", "wg0.conf:3: Table: 'vpn': neither auto, off nor a table's number"),
     ("Table = 0", "wg0.conf:3: Table: '0': not in 1–4294967295"),
     ("SaveConfig = yes", "wg0.conf:3: SaveConfig: 'yes': neither true nor false"),
+    ("Offload = on", "wg0.conf:3: Offload: 'on': neither auto, off, send nor receive"),
+    ("Offload =", "wg0.conf:3: Offload: '': neither auto, off, send nor receive"),
+    ("Extensions = on", "wg0.conf:3: Extensions: 'on': neither auto nor off"),
+    ("Extension = off", "wg0.conf:3: Extension: unknown setting; did you mean Extensions?"),
     ("Address = 10.0.0.256/24", "wg0.conf:3: Address: '10.0.0.256/24': not an IPv4 address"),
     ("Address = fd00::1/129", "wg0.conf:3: Address: 'fd00::1/129': prefix longer than 128"),
     ("Address = fd00::1%3/64", "wg0.conf:3: Address: 'fd00::1%3/64': a zone has no place here"),
@@ -343,6 +383,8 @@ ListenPort = 51820
 FwMark = 0xca6c
 MTU = 1380
 Table = 1234
+Offload = send
+Extensions = off
 SaveConfig = true
 PreUp = echo one
 PreUp = echo  "two, three"

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from ipaddress import ip_interface, ip_network
 
-from tunnel.config.model import Hooks, InterfaceConfig, PeerConfig, RouteTable, TunnelConfig
+from tunnel.config.model import Hooks, InterfaceConfig, Offload, PeerConfig, RouteTable, TunnelConfig
 from tunnel.config.save import merge_snapshot
 from tunnel.config.snapshot import DeviceSnapshot, PeerSnapshot
 from tunnel.endpoint import Endpoint, EndpointName, Source
@@ -20,6 +20,8 @@ CONFIGURED = TunnelConfig(
         addresses=(ip_interface("10.0.0.1/24"),),
         mtu=1400,
         table=RouteTable.OFF,
+        offload=Offload.SEND,
+        extensions=False,
         save_config=True,
         hooks=Hooks(post_up=("true",)),
     ),

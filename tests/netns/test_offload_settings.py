@@ -36,7 +36,7 @@ def is_up_with(host: Host, expected: Offloads) -> bool:
 
 @pytest.fixture
 def host(tmp_path: Path) -> Iterator[Host]:
-    with open_host(tmp_path, "directions") as host:
+    with open_host(tmp_path, "offload") as host:
         yield host
 
 

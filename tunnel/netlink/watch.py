@@ -13,22 +13,16 @@ import errno
 import socket
 from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass
+from typing import Any
 
-from tunnel.netlink.messages import (
-    IFF_UP,
-    IFINFOMSG,
-    Flag,
-    Ifla,
-    Kind,
-    pack_message,
-    parse_attributes,
-    parse_messages,
-    parse_number,
-    parse_text,
-)
-from tunnel.netlink.rtnetlink import RECEIVE_SIZE
+from pyroute2.netlink import NLM_F_REQUEST, NLMSG_ERROR
+from pyroute2.netlink.rtnl import RTM_DELLINK, RTM_GETLINK, RTM_NEWLINK, RTMGRP_LINK
+from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
+from pyroute2.netlink.rtnl.marshal import MarshalRtnl
 
-_RTMGRP_LINK = 1
+IFF_UP = 1
+
+_RECEIVE_SIZE = 1 << 16
 _QUESTION = 0x74756E  # any sequence number but 0, which notifications have
 
 
@@ -53,13 +47,13 @@ async def watch_link(index: int, receive_buffer: int | None = None) -> AsyncGene
         sock.setblocking(False)
         if receive_buffer is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        sock.bind((0, _RTMGRP_LINK))
+        sock.bind((0, RTMGRP_LINK))
         sock.send(_pack_question(index))
         state = LinkEvent("", is_up=False, mtu=0)
         is_answered = False
         while not state.is_gone:
             try:
-                data = await loop.sock_recv(sock, RECEIVE_SIZE)
+                data = await loop.sock_recv(sock, _RECEIVE_SIZE)
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
                     raise
@@ -80,7 +74,7 @@ def _drain(sock: socket.socket) -> None:
     """Throw away what is queued."""
     while True:
         try:
-            sock.recv(RECEIVE_SIZE)
+            sock.recv(_RECEIVE_SIZE)
         except BlockingIOError:
             return
         except OSError as error:
@@ -89,28 +83,33 @@ def _drain(sock: socket.socket) -> None:
 
 
 def _pack_question(index: int) -> bytes:
-    return pack_message(Kind.GETLINK, Flag.REQUEST, _QUESTION, IFINFOMSG.pack(socket.AF_UNSPEC, 0, index, 0, 0))
+    """RTM_GETLINK."""
+    message = ifinfmsg()
+    message["index"] = index
+    message["header"]["type"] = RTM_GETLINK
+    message["header"]["flags"] = NLM_F_REQUEST
+    message["header"]["sequence_number"] = _QUESTION
+    message.encode()
+    return bytes(message.data)
 
 
-def _parse_events(datagram: bytes, index: int, name: str) -> Iterator[tuple[bool, LinkEvent]]:
+def _parse_events(data: bytes, index: int, name: str) -> Iterator[tuple[bool, LinkEvent]]:
     """What the messages say about the interface, and whether that is the answer to our question."""
-    for kind, _, sequence, body in parse_messages(datagram):
-        is_answer = sequence == _QUESTION
-        if kind == Kind.ERROR:
+    for message in MarshalRtnl().parse(data):
+        header = message["header"]
+        is_answer = header["sequence_number"] == _QUESTION
+        if header["type"] == NLMSG_ERROR:
             if is_answer:  # ENODEV: no such index
                 yield True, LinkEvent(name, is_up=False, mtu=0, is_gone=True)
-        elif kind in (Kind.NEWLINK, Kind.DELLINK) and _is_about(body, index):
-            yield is_answer, _parse_link(body, is_gone=kind == Kind.DELLINK)
+        elif header["type"] in (RTM_NEWLINK, RTM_DELLINK) and _is_about(message, index):
+            yield is_answer, _parse_link(message, is_gone=header["type"] == RTM_DELLINK)
 
 
-def _is_about(body: bytes, index: int) -> bool:
+def _is_about(message: Any, index: int) -> bool:
     """A bridge tells of its ports in the same words, with a family of its own: leaving a bridge is no deletion."""
-    family, _, its_index, _, _ = IFINFOMSG.unpack_from(body)
-    return bool(its_index == index and family == socket.AF_UNSPEC)
+    return bool(message["index"] == index and message["family"] == socket.AF_UNSPEC)
 
 
-def _parse_link(body: bytes, is_gone: bool) -> LinkEvent:
-    flags = IFINFOMSG.unpack_from(body)[3]
-    attributes = parse_attributes(body[IFINFOMSG.size :])
-    is_up = bool(flags & IFF_UP) and not is_gone
-    return LinkEvent(parse_text(attributes.get(Ifla.IFNAME)), is_up, parse_number(attributes.get(Ifla.MTU)), is_gone)
+def _parse_link(message: Any, is_gone: bool) -> LinkEvent:
+    is_up = bool(message["flags"] & IFF_UP) and not is_gone
+    return LinkEvent(message.get("ifname"), is_up, message.get("mtu"), is_gone)

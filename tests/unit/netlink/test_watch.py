@@ -5,8 +5,7 @@ import struct
 
 import pytest
 
-from tunnel.netlink.messages import IFF_UP
-from tunnel.netlink.watch import LinkEvent, _pack_question, _parse_events
+from tunnel.netlink.watch import IFF_UP, LinkEvent, _pack_question, _parse_events
 
 AF_BRIDGE = 7
 NEWLINK, DELLINK, ERROR = 16, 17, 2

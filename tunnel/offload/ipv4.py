@@ -12,9 +12,10 @@ from tunnel.wire.checksum import MODULUS
 Column = npt.NDArray[np.uint16]
 """Big endian, as it lies in packets: shape (packets,)."""
 
-_COUNT = np.arange(1 << 17)
+_COUNT = np.arange(1 << 17, dtype=np.uint32)
 _IDENTIFICATIONS: Column = _COUNT.astype(">u2")
-_CHECKSUMS: Column = (MODULUS - 1 - (_COUNT - 1) % MODULUS).astype(">u2")
+_CHECKSUMS: Column = (MODULUS - 1 - (_COUNT + (MODULUS - 1)) % MODULUS).astype(">u2")
+del _COUNT
 _IDENTIFICATIONS.flags.writeable = _CHECKSUMS.flags.writeable = False
 
 

@@ -1,4 +1,4 @@
-"""What it costs to cut and to join one superpacket, in microseconds.
+"""What it costs to cut and to join one superpacket, or to slice and to rebuild it, in microseconds.
 
     python -m tests.bench.offload
 
@@ -11,9 +11,12 @@ from collections.abc import Callable
 from rich.console import Console
 from rich.table import Table
 
+from tests.properties.slices import PARTIAL, lay_out_slices, mark, slices_of
 from tests.properties.superpackets import ACK, PSH, TIMESTAMPS, UDP, Flow, Superpacket
+from tests.properties.trains import trains_of
 from tunnel.offload.coalesce import Coalescer
 from tunnel.offload.segment import Segmenter
+from tunnel.offload.slices import Rebuilder, Slicer
 from tunnel.wire.train import Train
 
 MTU = 1420
@@ -34,8 +37,8 @@ def microseconds(work: Callable[[], object], number: int = 20, repeat: int = 400
     return min(timeit.repeat(work, number=number, repeat=repeat)) / number * 1e6
 
 
-def measure(superpacket: Superpacket) -> tuple[float, float, float]:
-    """Segment; coalesce; coalesce if each packet came by itself."""
+def measure(superpacket: Superpacket) -> tuple[float, ...]:
+    """Segment; coalesce; coalesce if each packet came by itself, or with partial checksums; slice; rebuild."""
     frame = memoryview(bytearray(superpacket.frame()))
     arena = memoryview(bytearray(1 << 17))
     segmenter, coalescer = Segmenter(), Coalescer()
@@ -44,15 +47,23 @@ def measure(superpacket: Superpacket) -> tuple[float, float, float]:
     trains = [each.train for each in outbound]
     singles = [Train.single(datagram) for train in trains for datagram in train.datagrams()]
     assert b"".join(coalescer.coalesce(trains)[0]) == frame
+    partial = [mark(train, PARTIAL) for train in trains_of(superpacket.packets(is_partial=True))]
+    slicer, rebuilder = Slicer(), Rebuilder()
+    slices = lay_out_slices(slices_of(superpacket), superpacket.segment)
+    assert b"".join(coalescer.coalesce(partial)[0]) == b"".join(rebuilder.rebuild(slices)[0]) == frame
     return (
         microseconds(lambda: segmenter.segment(frame, arena, MTU)),
         microseconds(lambda: coalescer.coalesce(trains)),
         microseconds(lambda: coalescer.coalesce(singles), 2, 100),
+        microseconds(lambda: coalescer.coalesce(partial)),
+        microseconds(lambda: slicer.slice(frame, arena)),
+        microseconds(lambda: rebuilder.rebuild(slices)),
     )
 
 
 def main() -> None:
-    table = Table("superpacket", "segment µs", "coalesce µs", "coalesce, one by one µs")
+    columns = "segment", "coalesce", "coalesce, one by one", "coalesce, partial", "slice", "rebuild"
+    table = Table("superpacket, µs", *columns)
     for name, superpacket in SUPERPACKETS.items():
         table.add_row(name, *(f"{figure:.1f}" for figure in measure(superpacket)))
     Console().print(table)

@@ -115,8 +115,8 @@ class Superpacket:
         virtio = struct.pack("<BBHHHH", 1, kind, flow.header, self.segment, flow.transport, place)
         return virtio + flow.packet(self.payload, is_partial=True)
 
-    def packets(self) -> list[bytes]:
-        """What a network card would send."""
+    def packets(self, *, is_partial: bool = False) -> list[bytes]:
+        """What a network card would send. Partial: if it left the checksums of TCP and UDP to others."""
         starts = range(0, max(len(self.payload), 1), self.segment)
         packets = []
         for number, start in enumerate(starts):
@@ -127,7 +127,7 @@ class Superpacket:
                 flags &= ~(FIN | PSH)
             identification = self.flow.identification + number
             flow = replace(self.flow, sequence=self.flow.sequence + start, flags=flags, identification=identification)
-            packets.append(flow.packet(self.payload[start : start + self.segment]))
+            packets.append(flow.packet(self.payload[start : start + self.segment], is_partial=is_partial))
         return packets
 
 

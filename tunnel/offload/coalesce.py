@@ -9,22 +9,31 @@
 A train is mostly one run of one flow, so its full packets are compared all at once; where two neighbours differ, a run
 ends. Each run, and each packet that cannot be seen that way, is then offered to the run before it. Order is kept: a run
 is a frame as soon as something follows that it cannot take in.
+
+Trains of message 5 with PARTIAL have packets whose checksum is left to whoever needs it, which may be nobody; those
+with SLICE are slices, and not ours (tunnel.offload.slices).
 """
 
 from collections.abc import Collection, Sequence
 
-from tunnel.offload.flow import CWR, IPV4_SIZE, TCP, UDP
+from tunnel.offload.flow import CWR, IPV4_SIZE, TCP, UDP, Refusal, parse_layout
 from tunnel.offload.ipv4 import checksums
 from tunnel.offload.rows import Rows, RowTables
 from tunnel.offload.run import CLOSING, Run, parse_run
+from tunnel.offload.slices import Rebuilder
+from tunnel.offload.superpacket import Frame, partial_header
 from tunnel.wire import ip
 from tunnel.wire.checksum import MODULUS, ones_complement_sum
-from tunnel.wire.messages import TAG_SIZE, TRANSPORT_HEADER_SIZE, Buffer
+from tunnel.wire.messages import TAG_SIZE, TRANSPORT_HEADER_SIZE, ExtendedFlag, MessageType
 from tunnel.wire.train import MAX_TRAIN_COUNT, Train
 from tunnel.wire.virtio import PLAIN
 
 MIN_ROWS = 4
 """With fewer packets, one by one is faster."""
+
+_EXTENDED_DATA = MessageType.EXTENDED_DATA.value
+_SLICE = ExtendedFlag.SLICE.value
+_PARTIAL = ExtendedFlag.PARTIAL.value
 
 
 class Coalescer:
@@ -36,71 +45,104 @@ class Coalescer:
     def __init__(self, protocols: Collection[int] = (TCP, UDP)) -> None:
         self._protocols = frozenset(protocols)
         self._tables = RowTables()
+        self._rebuilder = Rebuilder(protocols)
+        self._malformed = 0
 
-    def coalesce(self, trains: Sequence[Train]) -> list[list[Buffer]]:
+    @property
+    def malformed(self) -> int:
+        """Slices, and packets with partial checksums, that were dropped so far, because they were none."""
+        return self._malformed + self._rebuilder.malformed
+
+    def coalesce(self, trains: Sequence[Train]) -> list[Frame]:
         """Frames to write, one writev each, with every packet of `trains` in the order it came in.
 
         Packet i of a train is at ``buffer[i * size + 16:]``, padded; one that is not whole is handed on as it lies, for
         the kernel to refuse, and an empty one (a keepalive) is left out. Frames are views of the trains' buffers, and
-        headers of their own; nothing is written into those buffers.
+        headers of their own; nothing is written into those buffers. Type and flags are those of a train's first header.
         """
-        frames: list[list[Buffer]] = []
+        frames: list[Frame] = []
         pending: Run | None = None
         for train in trains:
-            for item in self._runs(train):
-                if not isinstance(item, Run):
+            for item in self._items(train):
+                if isinstance(item, Run):
+                    if pending is None:
+                        pending = item
+                    elif not pending.join(item):
+                        frames.append(pending.frame())
+                        pending = item
+                else:
                     if pending is not None:
                         frames.append(pending.frame())
                         pending = None
-                    frames.append([PLAIN, item])
-                elif pending is None:
-                    pending = item
-                elif not pending.join(item):
-                    frames.append(pending.frame())
-                    pending = item
+                    frames.append(item)
         if pending is not None:
             frames.append(pending.frame())
         return frames
 
-    def _runs(self, train: Train) -> list[Run | memoryview]:
-        """The packets of a train in order; those that can have a part in a superpacket as runs."""
+    def _items(self, train: Train) -> Sequence[Run | Frame]:
+        """What a train has, in order; packets that can have a part in a superpacket as runs."""
+        flags = _flags(train)
+        if flags & _SLICE:
+            return self._rebuilder.rebuild(train)
+        is_partial = flags & _PARTIAL != 0
         rows = train.count if train.last == train.size else train.count - 1
         if not MIN_ROWS <= rows <= MAX_TRAIN_COUNT:
-            return self._one_by_one(train, 0, train.count)
-        runs = self._compared(train, rows)
-        return runs if rows == train.count else runs + self._one_by_one(train, rows, train.count)
+            return self._one_by_one(train, 0, train.count, is_partial)
+        items = self._compared(train, rows, is_partial)
+        return items if rows == train.count else items + self._one_by_one(train, rows, train.count, is_partial)
 
-    def _one_by_one(self, train: Train, start: int, end: int) -> list[Run | memoryview]:
-        packets = (_packet(train, row) for row in range(start, end))
-        return [self._parse(packet) or packet for packet in packets if packet]
+    def _one_by_one(self, train: Train, start: int, end: int, is_partial: bool) -> list[Run | Frame]:
+        items: list[Run | Frame] = []
+        for row in range(start, end):
+            packet = _packet(train, row)
+            item = self._parse(packet, is_partial) or self._single(packet, is_partial)
+            if item is not None:
+                items.append(item)
+        return items
 
-    def _parse(self, packet: memoryview) -> Run | None:
-        run = parse_run(packet)
+    def _parse(self, packet: memoryview, is_partial: bool) -> Run | None:
+        run = parse_run(packet, is_partial)
         return run if run is not None and run.layout.protocol in self._protocols else None
 
-    def _compared(self, train: Train, rows: int) -> list[Run | memoryview]:
+    def _single(self, packet: memoryview, is_partial: bool) -> Frame | None:
+        """The frame of a packet that joins no others."""
+        if not is_partial:
+            return [PLAIN, packet] if packet else None
+        layout = parse_layout(packet)
+        if isinstance(layout, Refusal):
+            self._malformed += 1
+            return None
+        return [partial_header(layout), packet]
+
+    def _compared(self, train: Train, rows: int, is_partial: bool) -> list[Run | Frame]:
         """The first `rows` packets, which lie in equal space, all at once."""
-        first = self._parse(_packet(train, 0))
+        first = self._parse(_packet(train, 0), is_partial)
         if first is None:
-            return self._one_by_one(train, 0, rows)
+            return self._one_by_one(train, 0, rows, is_partial)
         step = _step(first, _packet(train, 1))
         table = self._tables.find(train, first.layout, len(first.packet), rows)
         flags = table.flags() if first.layout.protocol == TCP else bytes(rows)
         starts = _starts(table, step, flags)
         if len(starts) > rows // 2:
-            return self._one_by_one(train, 0, rows)
-        damaged = table.damaged()
+            return self._one_by_one(train, 0, rows, is_partial)
+        damaged = table.damaged(is_partial)
         ipv4_checksums = table.ipv4_checksums()
-        runs: list[Run | memoryview] = []
+        items: list[Run | Frame] = []
         for start, end in zip(starts, [*starts[1:], rows], strict=True):
-            run = first if start == 0 else self._parse(_packet(train, start))
+            run = first if start == 0 else self._parse(_packet(train, start), is_partial)
             is_damaged = damaged and any(start <= row < end for row in damaged)
             if run is None or is_damaged or not _are_alike(first, run, ipv4_checksums[2 * start : 2 * end], step):
-                runs += self._one_by_one(train, start, end)
+                items += self._one_by_one(train, start, end, is_partial)
             else:
                 run.grow(table.payloads if end - start == rows else table.payloads[start:end], flags[end - 1] & CLOSING)
-                runs.append(run)
-        return runs
+                items.append(run)
+        return items
+
+
+def _flags(train: Train) -> int:
+    """Of message 5; others have none."""
+    buffer = train.buffer
+    return buffer[1] if buffer[0] == _EXTENDED_DATA and len(buffer) > 1 else 0
 
 
 def _packet(train: Train, row: int) -> memoryview:

@@ -44,6 +44,9 @@ class Refusal(Enum):
     NO_SEGMENT_SIZE = "virtio header with a segment size of zero"
     SEGMENT_TOO_BIG = "segments too big for one datagram"
     NO_ROOM = "more segments than there is room for"
+    TOO_LONG = "longer than an IPv4 packet can be"
+    NO_PAYLOAD = "superpacket without payload"
+    ONE_PACKET_FLAGS = "SYN, RST or URG, which no superpacket has"
 
 
 class Layout(NamedTuple):
@@ -54,9 +57,34 @@ class Layout(NamedTuple):
     transport: int
     payload: int
 
+    @property
+    def length_field(self) -> int:
+        """Where the IP header has the length: of everything in IPv4, of what follows the first 40 bytes in IPv6."""
+        return 2 if self.version == 4 else 4
+
+    @property
+    def checksum_field(self) -> int:
+        """Where the TCP or UDP header has the checksum."""
+        return self.transport + (TCP_CHECKSUM if self.protocol == TCP else UDP_CHECKSUM)
+
 
 def parse_layout(packet: memoryview) -> Layout | Refusal:
     """The layout of a packet that is exactly `packet`, without padding. IPv4 options are allowed."""
+    layout = parse_headers(packet)
+    if isinstance(layout, Refusal):
+        return layout
+    version, protocol, transport, _ = layout
+    size = len(packet)
+    length = packet[2] << 8 | packet[3] if version == 4 else IPV6_SIZE + (packet[4] << 8 | packet[5])
+    if length != size:
+        return Refusal.WRONG_LENGTH
+    if protocol == UDP and packet[transport + 4] << 8 | packet[transport + 5] != size - transport:
+        return Refusal.WRONG_LENGTH
+    return layout
+
+
+def parse_headers(packet: memoryview) -> Layout | Refusal:
+    """The same, whatever the IP and UDP headers have for length: the headers lie within `packet`."""
     size = len(packet)
     if size < IPV4_SIZE:
         return Refusal.TOO_SHORT
@@ -65,8 +93,6 @@ def parse_layout(packet: memoryview) -> Layout | Refusal:
         transport = (first & 15) * 4
         if transport < IPV4_SIZE:
             return Refusal.MALFORMED
-        if packet[2] << 8 | packet[3] != size:
-            return Refusal.WRONG_LENGTH
         if packet[6] & 0x3F or packet[7]:
             return Refusal.FRAGMENT
         return _parse_transport(packet, 4, packet[9], transport)
@@ -74,8 +100,6 @@ def parse_layout(packet: memoryview) -> Layout | Refusal:
         return Refusal.MALFORMED
     if size < IPV6_SIZE:
         return Refusal.TOO_SHORT
-    if IPV6_SIZE + (packet[4] << 8 | packet[5]) != size:
-        return Refusal.WRONG_LENGTH
     protocol = packet[6]
     if protocol in (TCP, UDP):
         return _parse_transport(packet, 6, protocol, IPV6_SIZE)
@@ -109,6 +133,4 @@ def _parse_transport(packet: memoryview, version: int, protocol: int, transport:
         return Refusal.FRAGMENT if version == 6 and protocol == 44 else Refusal.NOT_TCP_OR_UDP
     if transport + UDP_SIZE > size:
         return Refusal.TOO_SHORT
-    if packet[transport + 4] << 8 | packet[transport + 5] != size - transport:
-        return Refusal.WRONG_LENGTH
     return Layout(version, UDP, transport, transport + UDP_SIZE)

@@ -14,8 +14,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tunnel.offload.flow import CWR, TCP, TCP_CHECKSUM, UDP, UDP_CHECKSUM, Layout
-from tunnel.offload.run import ADDRESSES, CLOSING, MAX_SUPERPACKET
+from tunnel.offload.flow import CWR, TCP, UDP, Layout
+from tunnel.offload.plans import keep
+from tunnel.offload.run import ADDRESSES, CLOSING
+from tunnel.offload.superpacket import MAX_SUPERPACKET
 from tunnel.wire.checksum import MODULUS
 from tunnel.wire.messages import TRANSPORT_HEADER_SIZE
 from tunnel.wire.train import MAX_TRAIN_COUNT, Train
@@ -50,6 +52,7 @@ class Rows:
     """
 
     __slots__ = (
+        "_addresses",
         "_checksums",
         "_difference",
         "_earlier",
@@ -75,7 +78,7 @@ class Rows:
         transport, words = packet + layout.transport, layout.payload // 4
         addresses = ADDRESSES[layout.version]
         summed, rest = divmod(length - addresses, 4)
-        checksum = transport + (TCP_CHECKSUM if layout.protocol == TCP else UDP_CHECKSUM)
+        checksum = packet + layout.checksum_field
         payload = packet + layout.payload
 
         self._headers = np.ndarray((rows, words), ">u4", buffer, packet, (stride, 4))
@@ -83,6 +86,7 @@ class Rows:
         self._earlier, self._later = self._header_words[:-1], self._header_words[1:]
         self._difference = scratch[rows * words : (2 * rows - 1) * words].reshape(rows - 1, words)
         self._summed = np.ndarray((rows, summed), np.uint32, buffer, packet + addresses, (stride, 4))
+        self._addresses = self._summed[:, : (layout.transport - addresses) // 4]
         self._rest_mask = int.from_bytes(b"\xff" * rest + bytes(4 - rest), sys.byteorder)
         self._rests = np.ndarray((rows,), np.uint32, buffer, packet + length - rest, (stride,))
         self._flags = np.ndarray((rows,), np.uint8, buffer, transport + 13, (stride,))
@@ -115,12 +119,16 @@ class Rows:
         """The IPv4 header checksum of each row, two bytes each; of IPv6, anything."""
         return self._ipv4_checksums.tobytes()
 
-    def damaged(self) -> list[int]:
-        """The rows whose TCP or UDP checksum is wrong or, with UDP, absent."""
-        sums = np.add.reduce(self._summed, 1, _UINT64)
+    def damaged(self, is_partial: bool = False) -> list[int]:
+        """The rows whose TCP or UDP checksum is wrong or, with UDP, absent. Partial: is not the pseudo-header's sum."""
+        if is_partial:
+            sums = np.add.reduce(self._addresses, 1, _UINT64)
+            sums += MODULUS - self._checksums.view(np.uint16)
+        else:
+            sums = np.add.reduce(self._summed, 1, _UINT64)
+            if self._rest_mask:
+                sums += self._rests & self._rest_mask
         sums += self._pseudo_header
-        if self._rest_mask:
-            sums += self._rests & self._rest_mask
         remainders = np.remainder(sums, _MODULUS, sums)
         damaged = np.flatnonzero(remainders).tolist() if np.count_nonzero(remainders) else []
         if self.shape.layout.protocol == UDP and np.count_nonzero(self._checksums) < self.shape.rows:
@@ -137,15 +145,16 @@ class RowTables:
 
     def find(self, train: Train, layout: Layout, length: int, rows: int) -> Rows:
         """The table of the first `rows` packets, 2 to `MAX_TRAIN_COUNT`, if all are laid out as the first one."""
-        # A kept table keeps its memory from being freed, so the same address is the same memory.
-        address = ctypes.addressof(ctypes.c_char.from_buffer(train.buffer))
-        shape = Shape(address, layout, length, rows, train.size)
+        shape = Shape(address_of(train), layout, length, rows, train.size)
         table = self._tables.get(shape)
         if table is None:
-            if len(self._tables) >= MAX_PLANS:
-                del self._tables[next(iter(self._tables))]
-            table = self._tables[shape] = Rows(train, shape, self._scratch)
+            table = keep(self._tables, shape, Rows(train, shape, self._scratch), MAX_PLANS)
         return table
+
+
+def address_of(train: Train) -> int:
+    """Where it lies. Who keeps a view of it keeps the memory from being freed: the same address is the same memory."""
+    return ctypes.addressof(ctypes.c_char.from_buffer(train.buffer))
 
 
 def _native(total: int) -> int:
@@ -158,11 +167,9 @@ def _compared(layout: Layout) -> Words:
     mask = bytearray(b"\xff" * layout.payload)
     if layout.version == 4:
         mask[10:12] = bytes(2)
-    checksum = layout.transport + UDP_CHECKSUM
     if layout.protocol == TCP:
-        checksum = layout.transport + TCP_CHECKSUM
         mask[layout.transport + 13] = 0xFF & ~(CLOSING | CWR)
-    mask[checksum : checksum + 2] = bytes(2)
+    mask[layout.checksum_field : layout.checksum_field + 2] = bytes(2)
     return np.frombuffer(mask, ">u4").astype(np.uint32)
 
 

@@ -23,27 +23,20 @@ from tunnel.offload.flow import (
     IPV6_SIZE,
     PSH,
     TCP,
-    TCP_CHECKSUM,
-    UDP_CHECKSUM,
     Layout,
     Refusal,
     parse_layout,
 )
-from tunnel.wire.checksum import MODULUS, ones_complement_sum
-from tunnel.wire.messages import Buffer
-from tunnel.wire.train import MAX_TRAIN_COUNT
-from tunnel.wire.virtio import (
-    GSO_ECN,
-    PLAIN,
-    VIRTIO_HEADER_SIZE,
-    GsoType,
-    VirtioFlag,
-    VirtioHeader,
-    pack_virtio_header,
+from tunnel.offload.superpacket import (
+    MAX_SUPERPACKET,
+    Frame,
+    partial_header,
+    superpacket_header,
+    write_lengths,
 )
-
-MAX_SUPERPACKET = 65535
-"""Bytes, headers included: what an IPv4 length field holds."""
+from tunnel.wire.checksum import MODULUS, ones_complement_sum
+from tunnel.wire.train import MAX_TRAIN_COUNT
+from tunnel.wire.virtio import PLAIN, VIRTIO_HEADER_SIZE
 
 ADDRESSES = {4: 12, 6: 8}
 """Where the addresses begin, by version. The TCP or UDP header follows them, if there are no options or extensions."""
@@ -52,9 +45,6 @@ CLOSING = FIN | PSH
 _JOINABLE = ACK | ECE | CLOSING | CWR
 _DONT_FRAGMENT = 0x40
 _LONG = 128
-_U16 = struct.Struct(">H")
-_LENGTH_AND_CHECKSUM = struct.Struct(">2xH6xH")
-_LENGTH_AND_UDP_CHECKSUM = struct.Struct(">HH")
 _U32 = struct.Struct(">I")
 
 
@@ -62,6 +52,7 @@ class Run:
     """`packet` is the first one; `slices` are the payloads of all.
 
     `must_count`: identifications go up by one. There are none in IPv6, and with DF they mean nothing (RFC 6864).
+    `is_partial`: the TCP or UDP checksums are only the sums of the pseudo-headers.
     `is_intact`: the checksums of all are known to be right; only a run of one packet can be without that.
     """
 
@@ -71,6 +62,7 @@ class Run:
         "count",
         "identification",
         "is_intact",
+        "is_partial",
         "layout",
         "must_count",
         "packet",
@@ -81,7 +73,7 @@ class Run:
         "starts_anew",
     )
 
-    def __init__(self, packet: memoryview, layout: Layout) -> None:
+    def __init__(self, packet: memoryview, layout: Layout, is_partial: bool) -> None:
         transport, start = layout.transport, layout.payload
         self.packet = packet
         self.layout = layout
@@ -89,6 +81,7 @@ class Run:
         self.count = 1
         self.slices = [packet[start:]]
         self._key = 0
+        self.is_partial = is_partial
         self.is_intact = False
         self.identification = packet[4] << 8 | packet[5]
         self.must_count = layout.version == 4 and not packet[6] & _DONT_FRAGMENT
@@ -120,30 +113,16 @@ class Run:
         self.closing = other.closing
         return True
 
-    def frame(self) -> list[Buffer]:
+    def frame(self) -> Frame:
         """What to write with one writev: a superpacket, or the packet untouched if it is the only one."""
         if self.count == 1:
-            return [PLAIN, self.packet]
+            return [partial_header(self.layout) if self.is_partial else PLAIN, self.packet]
         layout = self.layout
-        version, protocol, transport, start = layout
-        length = start + self.payload
-        head = bytearray(_virtio_header(layout, self.segment, self.starts_anew))
-        head += self.packet[:start]
-        transport += VIRTIO_HEADER_SIZE
-        if version == 4:
-            old_length, checksum = _LENGTH_AND_CHECKSUM.unpack_from(head, VIRTIO_HEADER_SIZE)
-            _U16.pack_into(head, VIRTIO_HEADER_SIZE + 2, length)
-            _U16.pack_into(head, VIRTIO_HEADER_SIZE + 10, (checksum + old_length - length) % MODULUS)
-        else:
-            _U16.pack_into(head, VIRTIO_HEADER_SIZE + 4, length - IPV6_SIZE)
-        addresses = head[VIRTIO_HEADER_SIZE + ADDRESSES[version] : transport]
-        length -= layout.transport
-        pseudo = (ones_complement_sum(addresses) + protocol + length - 1) % MODULUS + 1
-        if protocol == TCP:
-            head[transport + 13] |= self.closing
-            _U16.pack_into(head, transport + TCP_CHECKSUM, pseudo)
-        else:
-            _LENGTH_AND_UDP_CHECKSUM.pack_into(head, transport + 4, length, pseudo)
+        head = bytearray(superpacket_header(layout, self.segment, self.starts_anew))
+        head += self.packet[: layout.payload]
+        if self.closing:
+            head[VIRTIO_HEADER_SIZE + layout.transport + 13] |= self.closing
+        write_lengths(head, layout, self.payload, _pseudo_header(self.packet, layout))
         return [head, *self.slices]
 
     def _continues_with(self, other: "Run") -> bool:
@@ -171,12 +150,17 @@ class Run:
             packet, layout = self.packet, self.layout
             if layout.version == 4 and ones_complement_sum(packet[:IPV4_SIZE]):
                 return False
-            pseudo = layout.protocol + len(packet) - layout.transport
-            self.is_intact = (_long_sum(packet[ADDRESSES[layout.version] :]) + pseudo) % MODULUS == 0
+            total = len(packet) - layout.transport
+            if self.is_partial:
+                place = layout.checksum_field
+                total += _pseudo_header(packet, layout) - (packet[place] << 8 | packet[place + 1])
+            else:
+                total += layout.protocol + _long_sum(packet[ADDRESSES[layout.version] :])
+            self.is_intact = total % MODULUS == 0
         return self.is_intact
 
 
-def parse_run(packet: memoryview) -> Run | None:
+def parse_run(packet: memoryview, is_partial: bool = False) -> Run | None:
     """The run that a packet, without padding, is by itself; None if it can have no part in a superpacket."""
     layout = parse_layout(packet)
     if isinstance(layout, Refusal):
@@ -191,7 +175,12 @@ def parse_run(packet: memoryview) -> Run | None:
             return None  # SYN, RST and URG are about one packet
     elif not (packet[layout.transport + 6] or packet[layout.transport + 7]):
         return None  # without a checksum, and a superpacket has one
-    return Run(packet, layout)
+    return Run(packet, layout, is_partial)
+
+
+def _pseudo_header(packet: memoryview, layout: Layout) -> int:
+    """The sum of the pseudo-header, but for the length, of a packet without options or extension headers."""
+    return ones_complement_sum(packet[ADDRESSES[layout.version] : layout.transport]) + layout.protocol
 
 
 def _long_sum(data: memoryview) -> int:
@@ -220,14 +209,3 @@ def _alike(layout: Layout) -> int:
     else:
         mask[transport + 4 : transport + 8] = bytes(4)  # length, checksum
     return int.from_bytes(mask, "big")
-
-
-@lru_cache(1024)
-def _virtio_header(layout: Layout, segment: int, starts_anew: bool) -> bytes:
-    gso_type, checksum_offset = int(GsoType.UDP_L4), UDP_CHECKSUM
-    if layout.protocol == TCP:
-        gso_type, checksum_offset = int(GsoType.TCPV4 if layout.version == 4 else GsoType.TCPV6), TCP_CHECKSUM
-        if starts_anew:
-            gso_type |= GSO_ECN
-    flags = int(VirtioFlag.NEEDS_CSUM)
-    return pack_virtio_header(VirtioHeader(flags, gso_type, layout.payload, segment, layout.transport, checksum_offset))

@@ -5,7 +5,8 @@ import pytest
 
 from tests.properties.superpackets import ACK, CWR, ECE, FIN, PSH, TIMESTAMPS, UDP, Flow, Superpacket, word_sum
 from tunnel.offload.flow import Refusal
-from tunnel.offload.segment import MAX_PLANS, Segmenter
+from tunnel.offload.plans import MAX_PLANS
+from tunnel.offload.segment import Segmenter
 from tunnel.wire.train import MAX_TRAIN_BYTES, Outbound
 
 MTU = 1420

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import uvloop
 
+from tunnel.config.patch import IPNetwork
 from tunnel.endpoint import Endpoint
 from tunnel.errors import NetlinkError
 from tunnel.netlink.link import LinkEvent, Netlink
@@ -178,26 +179,35 @@ def test_where_ipv6_is_disabled_the_error_says_so(host: Host) -> None:
         "cannot add address fd07::1/64 to wg0: IPv6 is disabled there",
     )
     assert refused.errno == errno.EACCES
-    host.refuses(
-        lambda netlink, index: netlink.add_route(index, ip_network("fd08::/64"), None), "IPv6 is disabled there"
-    )
+    host.refuses(add_route(ip_network("fd08::/64"), None), "IPv6 is disabled there")
 
 
 def test_an_mtu_too_small_for_ipv6_is_the_reason_given(host: Host) -> None:
     host.do(lambda netlink, index: netlink.set_link(index, mtu=1279, is_up=True))
     why = "IPv6 needs an MTU of 1280 or more, not 1279"
     host.refuses(lambda netlink, index: netlink.add_address(index, ip_interface("fd07::1/64")), why)
-    host.refuses(lambda netlink, index: netlink.add_route(index, ip_network("fd08::/64"), None), why)
+    host.refuses(add_route(ip_network("fd08::/64"), None), why)
 
 
 # --- routes
+
+
+def add_route(network: IPNetwork, table: int | None) -> Deed:
+    return lambda netlink, index: netlink.add_routes(index, [network], table)
+
+
+def holder_of_route(network: IPNetwork, table: int | None) -> Deed:
+    async def deed(netlink: Netlink, _: int) -> str | None:
+        return (await netlink.route_holders([network], table)).get(network)
+
+    return deed
 
 
 @pytest.mark.parametrize("network", ["10.8.0.0/16", "10.9.9.9/32", "fd08::/48", "fd08::9/128"])
 def test_a_route_is_added_and_adding_it_again_is_fine(host: Host, network: str) -> None:
     host.do(bring_up)
     for _ in range(2):
-        host.do(lambda netlink, index: netlink.add_route(index, ip_network(network), None))
+        host.do(add_route(ip_network(network), None))
     assert host.routes() == [str(network).removesuffix("/32").removesuffix("/128")]
 
 
@@ -206,7 +216,7 @@ def test_the_connected_route_of_our_own_address_is_left_as_it_is(host: Host, add
     async def deed(netlink: Netlink, index: int) -> None:
         await netlink.add_address(index, ip_interface(address))
         await bring_up(netlink, index)
-        await netlink.add_route(index, ip_network(network), None)
+        await netlink.add_routes(index, [ip_network(network)], None)
 
     host.do(deed)
     assert host.routes() == [network]
@@ -215,22 +225,22 @@ def test_the_connected_route_of_our_own_address_is_left_as_it_is(host: Host, add
 @pytest.mark.parametrize("network", ["0.0.0.0/0", "::/0"])
 def test_another_table_takes_even_a_default_route(host: Host, network: str) -> None:
     host.do(bring_up)
-    assert host.do(lambda netlink, _: netlink.route_holder(ip_network(network), 51820)) is None
+    assert host.do(holder_of_route(ip_network(network), 51820)) is None
     for _ in range(2):
-        host.do(lambda netlink, index: netlink.add_route(index, ip_network(network), 51820))
+        host.do(add_route(ip_network(network), 51820))
     assert host.routes("51820") == ["default"]
     assert host.routes() == []
-    assert host.do(lambda netlink, _: netlink.route_holder(ip_network(network), 51820)) == "wg0"
-    assert host.do(lambda netlink, _: netlink.route_holder(ip_network(network), None)) is None
+    assert host.do(holder_of_route(ip_network(network), 51820)) == "wg0"
+    assert host.do(holder_of_route(ip_network(network), None)) is None
 
 
 @pytest.mark.parametrize("network", ["192.0.2.0/24", "2001:db8::/64"])
 def test_a_network_that_another_interface_has_is_refused_by_its_name(host: Host, network: str) -> None:
     host.do(bring_up)
     before = host.ip("route"), host.ip("-6", "route")
-    assert host.do(lambda netlink, _: netlink.route_holder(ip_network(network), None)) == "eth0"
+    assert host.do(holder_of_route(ip_network(network), None)) == "eth0"
     refused = host.refuses(
-        lambda netlink, index: netlink.add_route(index, ip_network(network), None),
+        add_route(ip_network(network), None),
         f"route {network} is taken: it goes through eth0",
     )
     assert refused.errno == errno.EEXIST
@@ -240,33 +250,49 @@ def test_a_network_that_another_interface_has_is_refused_by_its_name(host: Host,
 def test_a_route_of_another_metric_is_taken_all_the_same(host: Host) -> None:
     host.do(bring_up)
     host.ip("route", "add", "10.8.0.0/24", "dev", "eth0", "metric", "500")
-    host.refuses(lambda netlink, index: netlink.add_route(index, ip_network("10.8.0.0/24"), None), "goes through eth0")
+    host.refuses(add_route(ip_network("10.8.0.0/24"), None), "goes through eth0")
 
 
 def test_a_route_over_several_hops_is_held_by_the_first(host: Host) -> None:
     host.ip("route", "add", "10.8.0.0/24", "nexthop", "via", "192.0.2.2", "nexthop", "via", "192.0.2.3")
-    assert host.do(lambda netlink, _: netlink.route_holder(ip_network("10.8.0.0/24"), None)) == "eth0"
+    assert host.do(holder_of_route(ip_network("10.8.0.0/24"), None)) == "eth0"
 
 
 def test_a_blackhole_is_a_holder_too(host: Host) -> None:
     host.do(bring_up)
     host.ip("route", "add", "blackhole", "10.8.0.0/24")
-    host.refuses(lambda netlink, index: netlink.add_route(index, ip_network("10.8.0.0/24"), None), "of type blackhole")
+    host.refuses(add_route(ip_network("10.8.0.0/24"), None), "of type blackhole")
 
 
 def test_a_longer_or_shorter_prefix_is_not_taken(host: Host) -> None:
     host.do(bring_up)
-    host.do(lambda netlink, index: netlink.add_route(index, ip_network("192.0.2.0/25"), None))
-    host.do(lambda netlink, index: netlink.add_route(index, ip_network("192.0.0.0/16"), None))
+    host.do(add_route(ip_network("192.0.2.0/25"), None))
+    host.do(add_route(ip_network("192.0.0.0/16"), None))
     assert sorted(host.routes()) == ["192.0.0.0/16", "192.0.2.0/25"]
 
 
 def test_a_route_into_a_link_that_is_down_is_refused(host: Host) -> None:
     refused = host.refuses(
-        lambda netlink, index: netlink.add_route(index, ip_network("10.8.0.0/24"), None),
+        add_route(ip_network("10.8.0.0/24"), None),
         "cannot add route 10.8.0.0/24 to wg0: Device for nexthop is not up",
     )
     assert refused.errno == errno.ENETDOWN
+
+
+def test_routes_of_both_families_are_added_together_and_what_is_there_is_left(host: Host) -> None:
+    host.do(bring_up)
+    networks = [ip_network(network) for network in ("fd08::/48", "10.8.0.0/16", "10.9.0.0/16")]
+    host.do(add_route(networks[1], None))
+    host.do(lambda netlink, index: netlink.add_routes(index, networks, None))
+    assert sorted(host.routes()) == ["10.8.0.0/16", "10.9.0.0/16", "fd08::/48"]
+    assert host.do(lambda netlink, _: netlink.route_holders(networks, None)) == dict.fromkeys(networks, "wg0")
+
+
+def test_where_one_route_is_taken_none_is_added(host: Host) -> None:
+    host.do(bring_up)
+    networks = [ip_network("10.8.0.0/16"), ip_network("192.0.2.0/24")]
+    host.refuses(lambda netlink, index: netlink.add_routes(index, networks, None), "goes through eth0")
+    assert host.routes() == []
 
 
 def test_many_routes_do_not_make_each_one_slow(host: Host) -> None:
@@ -277,17 +303,17 @@ def test_many_routes_do_not_make_each_one_slow(host: Host) -> None:
     async def deed(netlink: Netlink, index: int) -> float:
         began = time.perf_counter()
         for number in range(10):
-            await netlink.add_route(index, ip_network(f"10.200.{number}.0/24"), None)
+            await netlink.add_routes(index, [ip_network(f"10.200.{number}.0/24")], None)
         return time.perf_counter() - began
 
     assert host.do(deed) < 1.0
-    host.refuses(lambda netlink, index: netlink.add_route(index, ip_network("10.8.77.0/24"), None), "goes through eth0")
+    host.refuses(add_route(ip_network("10.8.77.0/24"), None), "goes through eth0")
 
 
 def test_requests_at_the_same_time_get_their_own_answers(host: Host) -> None:
     async def deed(netlink: Netlink, index: int) -> list[str | None]:
         networks = ("192.0.2.0/24", "10.8.0.0/24", "2001:db8::/64")
-        return await asyncio.gather(*(netlink.route_holder(ip_network(network), None) for network in networks))
+        return await asyncio.gather(*(holder_of_route(ip_network(one), None)(netlink, index) for one in networks))
 
     assert host.do(deed) == ["eth0", None, "eth0"]
 

@@ -11,7 +11,7 @@ The whole check is made before anything is changed: an address or a route that s
 """
 
 import errno
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Protocol
 
@@ -54,10 +54,12 @@ class Links(Protocol):
         """The name of an interface that has this very address."""
         ...
 
-    async def add_route(self, index: int, network: IPNetwork, table: int | None) -> None: ...
+    async def add_routes(self, index: int, networks: Sequence[IPNetwork], table: int | None) -> None:
+        """None for `table` is the main table."""
+        ...
 
-    async def route_holder(self, network: IPNetwork, table: int | None) -> str | None:
-        """The name of the interface of an identical route; None for `table` is the main table."""
+    async def route_holders(self, networks: Sequence[IPNetwork], table: int | None) -> Mapping[IPNetwork, str]:
+        """The names of the interfaces of identical routes, where there are any."""
         ...
 
     async def route_mtu(self, endpoint: Endpoint, fwmark: int) -> int | None:
@@ -84,9 +86,9 @@ class Lifecycle:
             holder = await self._links.address_holder(address)
             if holder not in (None, self._name):
                 raise NetlinkError(f"{self._name}: address {address.ip} is taken by {holder}", errno.EEXIST)
-        for network in wanted_routes(self._config):
-            holder = await self._links.route_holder(network, self._table)
-            if holder not in (None, self._name):
+        holders = await self._links.route_holders(wanted_routes(self._config), self._table)
+        for network, holder in holders.items():
+            if holder != self._name:
                 raise NetlinkError(f"{self._name}: there is a route to {network} already, by {holder}", errno.EEXIST)
 
     @asynccontextmanager
@@ -124,8 +126,7 @@ class Lifecycle:
             await self._links.add_address(index, address)
         mtu = interface.mtu if interface.mtu is not None else await self._route_mtu(endpoints)
         await self._links.set_link(index, mtu=mtu, txqueuelen=QUEUE_LENGTH, is_up=True)
-        for network in wanted_routes(self._config):
-            await self._links.add_route(index, network, self._table)
+        await self._links.add_routes(index, wanted_routes(self._config), self._table)
         return mtu
 
     async def _route_mtu(self, endpoints: Iterable[Endpoint]) -> int:

@@ -10,7 +10,7 @@ an interface is about to be made.
 import asyncio
 import errno
 import os
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from ipaddress import IPv6Interface, IPv6Network, ip_address
 from socket import AF_INET, AF_INET6
@@ -142,28 +142,22 @@ class Netlink:
                 return await self._name(message["index"])
         return None
 
-    async def add_route(self, index: int, network: IPNetwork, table: int | None) -> None:
-        """Route `network` into the interface, in the main table if `table` is None.
+    async def add_routes(self, index: int, networks: Sequence[IPNetwork], table: int | None) -> None:
+        """Route the networks into the interface, in this order, in the main table if `table` is None.
 
-        Fine if it leads there already, as the connected route of an address does. A route of the same prefix to
-        somewhere else is an error whatever its metric: ours would win over it or be of no use.
+        One that leads there already is fine, as the connected route of an address does. A route of the same prefix to
+        somewhere else is an error whatever its metric: ours would win over it or be of no use; then none is added. When
+        the kernel refuses one, those before it stay.
         """
-        if await self._has_route(index, network, table):
-            return
-        try:
-            async with self._explained(f"add route {network} to", index, has_ipv6=isinstance(network, IPv6Network)):
-                await self._rtnetlink.route(
-                    "add", dst=str(network), oif=index, table=table or MAIN_TABLE, scope=_SCOPE_LINK, proto="static"
-                )
-        except NetlinkError as error:
-            # Somebody was quicker.
-            if error.errno != errno.EEXIST or not await self._has_route(index, network, table):
-                raise
+        present = await self._present(index, networks, table)
+        for network in networks:
+            if network not in present:
+                await self._add_route(index, network, table)
 
-    async def route_holder(self, network: IPNetwork, table: int | None) -> str | None:
-        """The interface of an identical route that is there already, or its kind (``blackhole`` …) if it has none."""
-        routes = await self._routes(network, table)
-        return await self._holder(routes[0]) if routes else None
+    async def route_holders(self, networks: Sequence[IPNetwork], table: int | None) -> dict[IPNetwork, str]:
+        """Of identical routes that are there already: the interface, or the kind (``blackhole`` …) if it has none."""
+        routes = await self._routes(networks, table)
+        return {network: await self._holder(found[0]) for network, found in routes.items()}
 
     async def route_mtu(self, endpoint: Endpoint, fwmark: int) -> int | None:
         """The largest outer IP packet towards the endpoint: the route's MTU, else its interface's; None: no route."""
@@ -200,22 +194,34 @@ class Netlink:
             raise _refusal(f"set gso_max_size {size} on {await self._name(index)}", error) from None
         return True
 
-    async def _has_route(self, index: int, network: IPNetwork, table: int | None) -> bool:
-        """Whether it leads into our interface; raise `NetlinkError` if it leads elsewhere."""
-        routes = await self._routes(network, table)
-        for route in routes:
-            if route.interface != index:
-                holder = await self._holder(route)
-                verb = "goes through" if route.interface else "is of type"
-                raise NetlinkError(f"route {network} is taken: it {verb} {holder}", errno.EEXIST)
-        return bool(routes)
+    async def _add_route(self, index: int, network: IPNetwork, table: int | None) -> None:
+        try:
+            async with self._explained(f"add route {network} to", index, has_ipv6=isinstance(network, IPv6Network)):
+                await self._rtnetlink.route(
+                    "add", dst=str(network), oif=index, table=table or MAIN_TABLE, scope=_SCOPE_LINK, proto="static"
+                )
+        except NetlinkError as error:
+            # Somebody was quicker.
+            if error.errno != errno.EEXIST or not await self._present(index, [network], table):
+                raise
 
-    async def _routes(self, network: IPNetwork, table: int | None) -> list[Route]:
+    async def _present(self, index: int, networks: Sequence[IPNetwork], table: int | None) -> Collection[IPNetwork]:
+        """Those that lead into our interface already; raise `NetlinkError` if one leads elsewhere."""
+        routes = await self._routes(networks, table)
+        for network, found in routes.items():
+            for route in found:
+                if route.interface != index:
+                    verb = "goes through" if route.interface else "is of type"
+                    why = f"route {network} is taken: it {verb} {await self._holder(route)}"
+                    raise NetlinkError(why, errno.EEXIST)
+        return routes.keys()
+
+    async def _routes(self, networks: Sequence[IPNetwork], table: int | None) -> dict[IPNetwork, list[Route]]:
         try:
             async with self._one_dump:
-                return await find_routes(self._rtnetlink, network, table or MAIN_TABLE)
+                return await find_routes(self._rtnetlink, networks, table or MAIN_TABLE)
         except KernelError as error:
-            raise _refusal(f"read the routes to {network}", error) from None
+            raise _refusal(f"read routing table {table or MAIN_TABLE}", error) from None
 
     async def _holder(self, route: Route) -> str:
         return await self._name(route.interface) if route.interface else route.kind

@@ -1,7 +1,7 @@
 """The steps around the interface, on a fake netlink that writes down what was asked of it."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from ipaddress import ip_interface, ip_network
 from pathlib import Path
 
@@ -69,11 +69,12 @@ class FakeLinks:
     async def address_holder(self, address: IPInterface) -> str | None:
         return self.addresses.get(str(address.ip))
 
-    async def add_route(self, index: int, network: IPNetwork, table: int | None) -> None:
-        self._change(f"route {network} table {table}")
+    async def add_routes(self, index: int, networks: Sequence[IPNetwork], table: int | None) -> None:
+        for network in networks:
+            self._change(f"route {network} table {table}")
 
-    async def route_holder(self, network: IPNetwork, table: int | None) -> str | None:
-        return self.routes.get(f"{network} {table}")
+    async def route_holders(self, networks: Sequence[IPNetwork], table: int | None) -> dict[IPNetwork, str]:
+        return {network: holder for network in networks if (holder := self.routes.get(f"{network} {table}"))}
 
     async def route_mtu(self, endpoint: Endpoint, fwmark: int) -> int | None:
         return self.mtus.get(endpoint.host)

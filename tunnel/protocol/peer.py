@@ -295,6 +295,7 @@ class Peer:
         if keypair is self.keypairs.next or keypair is self.keypairs.previous:
             return
         self._forget(self.keypairs.forget_current())
+        self._last_handshake_sent = -inf  # it may be back before the rekey timeout
         self.timers.peer_closed()
         self._host.events.append(PeerClosed(self.public_key))
 

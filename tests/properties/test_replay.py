@@ -26,7 +26,7 @@ class SetOfCounters:
 
 def steps(largest: int) -> st.SearchStrategy[int]:
     """How far a counter is from the one before: mostly little, often about a window or a ring."""
-    edges = [edge + off for edge in (64, 8128, 8192, 16384) for off in (-1, 0, 1)]
+    edges = [edge + off for edge in (64, 256, 8128, 8192, 16384) for off in (-1, 0, 1)]
     near = st.integers(-3, 3) | st.sampled_from(edges) | st.sampled_from(edges).map(lambda edge: -edge)
     return near | st.integers(-largest, largest)
 
@@ -49,3 +49,19 @@ def test_every_counter_of_a_shuffled_run_is_accepted_exactly_once(order: list[in
     replay = ReplayWindow()
     assert all(replay.accept(counter) for counter in order)
     assert not any(replay.accept(counter) for counter in repeated)
+
+
+@given(
+    runs=st.lists(st.tuples(st.integers(0, 300) | st.integers(0, 3 * WINDOW_SIZE), st.integers(1, 64)), max_size=20),
+    back=st.lists(st.integers(0, 2 * WINDOW_SIZE), max_size=20),
+)
+def test_a_run_counts_as_each_of_its_counters(runs: list[tuple[int, int]], back: list[int]) -> None:
+    replay, model = ReplayWindow(), SetOfCounters()
+    end = 0
+    for gap, count in runs:
+        replay.accept_run(end + gap, count)
+        assert all(model.accept(counter) for counter in range(end + gap, end + gap + count))
+        end += gap + count
+    for behind in back:
+        counter = max(0, end - behind)
+        assert replay.accept(counter) is model.accept(counter)

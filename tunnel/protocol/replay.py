@@ -3,6 +3,7 @@
 A counter is accepted once, and only if it is at most `WINDOW_SIZE` behind the greatest one accepted so far. One flag
 per counter lies in a ring, at the counter modulo the ring's size; counters skipped on the way to a new greatest one
 have their flags cleared. A byte per flag rather than RFC 6479's bit: 8 KB per keypair buys a store in place of a shift.
+Until a counter needs them there are fewer: most peers of a large hub send a keepalive now and then, and no more.
 
     ring     ... 0 0 1 1 0 1 1 1 | stale ...
                  ▲             ▲
@@ -12,6 +13,9 @@ have their flags cleared. A byte per flag rather than RFC 6479's bit: 8 KB per k
 from tunnel.protocol.constants import REJECT_AFTER_MESSAGES
 
 _RING_SIZE = 8192
+_FIRST_SIZE = 256
+"""Of the ring of a key that no counter from this on has come under."""
+
 _MASK = _RING_SIZE - 1
 _ONES = b"\1" * _RING_SIZE
 WINDOW_SIZE = _RING_SIZE - 64
@@ -24,7 +28,7 @@ class ReplayWindow:
     __slots__ = ("_flags", "_greatest")
 
     def __init__(self) -> None:
-        self._flags = bytearray(_RING_SIZE)
+        self._flags = bytearray(_FIRST_SIZE)
         self._greatest = -1
 
     def check(self, counter: int) -> bool:
@@ -40,6 +44,8 @@ class ReplayWindow:
         if ahead > 0:
             if counter >= REJECT_AFTER_MESSAGES:
                 return False
+            if self._greatest < _FIRST_SIZE <= counter:
+                self._grow()
             if ahead > 1:
                 self._clear(self._greatest + 1, counter)
             self._greatest = counter
@@ -55,6 +61,8 @@ class ReplayWindow:
     def accept_run(self, first: int, count: int) -> None:
         """Accept `count` consecutive counters from `first` on, which is ahead; none may reach the limit."""
         assert self._greatest < first <= REJECT_AFTER_MESSAGES - count
+        if self._greatest < _FIRST_SIZE < first + count:
+            self._grow()
         if first > self._greatest + 1:
             self._clear(self._greatest + 1, first)
         low, high = first & _MASK, (first + count) & _MASK
@@ -64,6 +72,10 @@ class ReplayWindow:
             self._flags[low:] = _ONES[: _RING_SIZE - low]
             self._flags[:high] = _ONES[:high]
         self._greatest = first + count - 1
+
+    def _grow(self) -> None:
+        """Have room for the whole window. What is marked already is below the first size, and stays in its place."""
+        self._flags += bytes(_RING_SIZE - _FIRST_SIZE)
 
     def _clear(self, first: int, end: int) -> None:
         """Forget what the ring holds for the counters from `first` to before `end`."""

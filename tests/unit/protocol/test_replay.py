@@ -1,3 +1,4 @@
+import sys
 from typing import Any
 
 import pytest
@@ -74,3 +75,7 @@ def test_a_counter_at_the_limit_leaves_the_window_where_it_was(counter: int) -> 
     assert not replay.check(counter)
     assert not replay.accept(counter)
     assert replay.accept(6)
+
+
+def test_the_key_of_a_quiet_peer_takes_little_memory() -> None:
+    assert sys.getsizeof(window(*range(200))._flags) < 1000

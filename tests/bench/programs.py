@@ -48,6 +48,7 @@ class Program:
 
 
 OURS = Implementation((sys.executable, "-P", "-m", "tunnel.cli.tunnel_wg"))
+OURS_PLAIN = replace(OURS, options=("--foreground", "--extensions", "off"))
 WIREGUARD_GO = Implementation(("wireguard-go",))
 
 
@@ -55,6 +56,7 @@ def programs(other_wireguard_go: Path | None = None) -> list[Program]:
     """Everything that can be measured; `other_wireguard_go` is one more binary, named by the version it reports."""
     known = [
         _wireguard("tunnel", "tunnel", OURS, OURS, is_ours=True),
+        _wireguard("tunnel-plain", "tunnel, plain WireGuard", OURS_PLAIN, OURS_PLAIN, is_ours=True),
         _wireguard("tunnel-wireguard-go", "tunnel ↔ wireguard-go", OURS, WIREGUARD_GO, is_ours=True),
         _wireguard(BASELINE, "wireguard-go, Debian", WIREGUARD_GO, WIREGUARD_GO),
         Program("openvpn", "OpenVPN", ("openvpn",), ("openvpn", "--version"), openvpn.start),
@@ -66,7 +68,7 @@ def programs(other_wireguard_go: Path | None = None) -> list[Program]:
         other = Implementation((str(other_wireguard_go.resolve()),))
         program = _wireguard("other-wireguard-go", "", other, other)
         number = re.search(r"\d[\w.-]*", program.version())
-        known.insert(3, replace(program, title=f"wireguard-go {number[0] if number else 'other'}"))
+        known.insert(4, replace(program, title=f"wireguard-go {number[0] if number else 'other'}"))
     return known
 
 

@@ -1,9 +1,11 @@
 """The way of a packet: both loops between the TUN device, the protocol machine and the UDP socket.
 
     TUN ──read──▶ frame ──Segmenter──▶ train ──Device.send_train──▶ sealed in place ──one send──▶ UDP
+                        or Slicer
     TUN ◀─writev─ frame ◀──Coalescer── train ◀──Device.receive───── opened in place ◀─one read─── UDP
 
-A frame is a superpacket of up to 64 KB, or a single packet; single packets are gathered and sealed in bursts. Each
+A frame is a superpacket of up to 64 KB, or a single packet; single packets are gathered and sealed in bursts. A peer
+that takes slices gets superpackets as they are, in pieces; others get the packets that a network card would send. Each
 readable descriptor gets one turn, then the loop goes on: neither direction, nor the timers, nor the control socket can
 starve another. The buffers are made once and are ours; what was made of them is carried off before they are used again.
 Only when the kernel's send buffer is full do sealed trains stay where they are, and then nothing more is read from the
@@ -21,13 +23,22 @@ from tunnel.errors import TunDeviceError
 from tunnel.offload.coalesce import Coalescer
 from tunnel.offload.flow import TCP, UDP
 from tunnel.offload.segment import Segmenter, complete_checksum
+from tunnel.offload.slices import Slicer
 from tunnel.protocol.device import Device
 from tunnel.protocol.events import Event
 from tunnel.protocol.stats import DropReason
 from tunnel.protocol.transport import SLOT_OVERHEAD
-from tunnel.wire.messages import TRANSPORT_HEADER_SIZE, TRANSPORT_OVERHEAD
+from tunnel.wire.control import Capability
+from tunnel.wire.messages import TRANSPORT_HEADER_SIZE, TRANSPORT_OVERHEAD, ExtendedFlag
 from tunnel.wire.train import MAX_TRAIN_BYTES, MAX_TRAIN_COUNT, Train
-from tunnel.wire.virtio import VIRTIO_HEADER_SIZE, is_superpacket, needs_checksum
+from tunnel.wire.virtio import (
+    GSO_ECN,
+    VIRTIO_HEADER_SIZE,
+    GsoType,
+    has_checksum_in_place,
+    is_superpacket,
+    needs_checksum,
+)
 
 BURST = 64
 """Frames in one turn; the single packets among them are sealed in one go."""
@@ -46,6 +57,14 @@ _ARENA_SIZE = 256 * 1024
 """For the packets of one superpacket, each with its own header: four times as much as came in."""
 
 _LONG_HEADERS = 72
+
+_PARTIAL = int(ExtendedFlag.PARTIAL)
+_SLICES_OF: dict[int, int] = {
+    GsoType.TCPV4: Capability.TCP_SLICES,
+    GsoType.TCPV6: Capability.TCP_SLICES,
+    GsoType.UDP_L4: Capability.UDP_SLICES,
+}
+"""GSO type -> what a peer must take, to get such a superpacket in slices."""
 
 _FRAME_START = TRANSPORT_HEADER_SIZE - VIRTIO_HEADER_SIZE
 """A frame is read so that its packet lies where it can be sealed."""
@@ -80,6 +99,7 @@ class Pipeline:
         self._unsent: list[tuple[Train, Endpoint]] = []
         self._waiting_on = -1
         self._segmenter = Segmenter()
+        self._slicer = Slicer()
         self._coalescer = Coalescer(_joinable(tun.receive_offloads))
         self._arena = memoryview(bytearray(_ARENA_SIZE))
         self._slots = _buffers(BURST, TRANSPORT_HEADER_SIZE + MAX_FRAME_SIZE + SLOT_OVERHEAD)
@@ -123,6 +143,7 @@ class Pipeline:
         """The TUN is readable."""
         now = self._clock.now()
         lengths: list[int] = []
+        flags: list[int] = []
         left = TURN_BYTES
         try:
             for _ in range(BURST):
@@ -134,28 +155,37 @@ class Pipeline:
                     break
                 left -= read[0]
                 if is_superpacket(frame):
-                    self._send_burst(lengths, now)
+                    self._send_burst(lengths, flags, now)
                     self._send_superpacket(frame[: read[0]], now)
-                    lengths = []
-                elif not needs_checksum(frame) or self._complete(frame[: read[0]]):
+                    lengths, flags = [], []
+                elif not needs_checksum(frame):
                     lengths.append(read[0] - VIRTIO_HEADER_SIZE)
+                    flags.append(0)
+                elif (flag := self._look_at_checksum(frame[: read[0]])) is not None:
+                    lengths.append(read[0] - VIRTIO_HEADER_SIZE)
+                    flags.append(flag)
         except TunDeviceError as error:
             self._gone(error)
             return
-        self._send_burst(lengths, now)
+        self._send_burst(lengths, flags, now)
         self._carry_off(now)
 
-    def _send_burst(self, lengths: list[int], now: float) -> None:
+    def _send_burst(self, lengths: list[int], flags: list[int], now: float) -> None:
         """Single packets, which lie in the first slots."""
         if lengths:
-            self._device.send(self._slots, lengths, now)
+            self._device.send(self._slots, lengths, now, flags if any(flags) else ())
             self._transmit(self._device.take_datagrams())
 
     def _send_superpacket(self, frame: memoryview, now: float) -> None:
         peer = self._device.route(frame[VIRTIO_HEADER_SIZE:])
         if peer is None:
             return
-        outbounds = self._segmenter.segment(frame, self._arena, self._device.mtu)
+        takes = peer.takes(now)
+        if takes is not None and takes & _SLICES_OF.get(frame[1] & ~GSO_ECN, 0):
+            outbounds = self._slicer.slice(frame, self._arena)
+        else:
+            padding_limit = self._device.mtu if takes is None else 0
+            outbounds = self._segmenter.segment(frame, self._arena, padding_limit)
         if not isinstance(outbounds, list):
             self._device.count_drop(DropReason.MALFORMED_PACKET)
             return
@@ -163,12 +193,14 @@ class Pipeline:
             self._device.send_train(peer, outbound, now)
         self._transmit(self._device.take_datagrams())
 
-    def _complete(self, frame: memoryview) -> bool:
-        """Fill in the checksum that the kernel left to us."""
-        is_sound = complete_checksum(frame)
-        if not is_sound:
-            self._device.count_drop(DropReason.MALFORMED_PACKET)
-        return is_sound
+    def _look_at_checksum(self, frame: memoryview) -> int | None:
+        """The kernel left a checksum to us: see whether the peer may have it so, else fill it in; None: malformed."""
+        if has_checksum_in_place(frame):
+            return _PARTIAL
+        if complete_checksum(frame):
+            return 0
+        self._device.count_drop(DropReason.MALFORMED_PACKET)
+        return None
 
     # ── in ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -182,7 +214,10 @@ class Pipeline:
         self._carry_off(now)
 
     def _write(self, trains: list[Train]) -> None:
-        self._device.count_drop(DropReason.TUN_REFUSED, self._tun.write(self._coalescer.coalesce(trains)))
+        malformed_before = self._coalescer.malformed
+        frames = self._coalescer.coalesce(trains)
+        self._device.count_drop(DropReason.MALFORMED_PACKET, self._coalescer.malformed - malformed_before)
+        self._device.count_drop(DropReason.TUN_REFUSED, self._tun.write(frames))
 
     # ── both ─────────────────────────────────────────────────────────────────────────────────────────────────────
 

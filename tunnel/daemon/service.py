@@ -27,6 +27,7 @@ from tunnel.config.save import merge_snapshot
 from tunnel.config.snapshot import DeviceSnapshot
 from tunnel.control.status import InterfaceStatus
 from tunnel.control.uapi_socket import ControlSocket
+from tunnel.daemon.capabilities import find_offer
 from tunnel.daemon.clock import Clock, SystemClock
 from tunnel.daemon.lifecycle import Lifecycle
 from tunnel.daemon.log import RateLimited
@@ -164,6 +165,8 @@ class Service:
         """The TUN device with its packets being moved; on exit it is gone, and the sockets are closed."""
         tun = TunDevice.create(self._name, self._offload)
         self._tun = tun
+        if self._wants_extensions:
+            self._device.offered = find_offer(tun.receive_offloads)
         self._pipeline = Pipeline(self._device, tun, self._clock, on_event=self._on_event, on_gone=self._on_gone)
         try:
             self._pipeline.start()
@@ -186,6 +189,8 @@ class Service:
             await control.close()
 
     async def _remove_interface(self) -> None:
+        self._device.down(self._clock.now())
+        self._pipeline.turn()  # peers like us are told
         self._pipeline.stop()
         self._tun.close()
 
@@ -273,6 +278,7 @@ class Service:
         elif self._is_link_up.is_set() and not event.is_up:
             self._is_link_up.clear()
             self._device.down(self._clock.now())
+            self._pipeline.turn()  # peers like us are told
             self._close_socket()
         self._pipeline.turn()
 

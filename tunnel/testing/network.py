@@ -13,7 +13,7 @@ with the same seed is the same run.
 
 import heapq
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address, ip_network
 from itertools import count
 from math import inf
@@ -22,17 +22,23 @@ from typing import TypeVar
 from tunnel.config.patch import AllowedIPChange, DevicePatch, PeerPatch
 from tunnel.endpoint import Endpoint
 from tunnel.keys import NO_PRESHARED_KEY, PresharedKey, PrivateKey
+from tunnel.offload.coalesce import Coalescer
+from tunnel.offload.segment import Segmenter
+from tunnel.offload.slices import Slicer
 from tunnel.protocol.device import Device
 from tunnel.protocol.events import Event
 from tunnel.protocol.transport import SLOT_OVERHEAD
 from tunnel.testing.clock import FakeClock
 from tunnel.testing.nat import Nat
 from tunnel.wire import ip
-from tunnel.wire.messages import TAG_SIZE, TRANSPORT_HEADER_SIZE, MessageType, message_type
+from tunnel.wire.control import Capability
+from tunnel.wire.messages import TRANSPORT_HEADER_SIZE, Buffer, ExtendedFlag, MessageType, message_type
 from tunnel.wire.tai64n import NO_STAMP, next_stamp
 from tunnel.wire.train import Train
+from tunnel.wire.virtio import VIRTIO_HEADER_SIZE
 
 _IPV4_HEADER_SIZE = 20
+_ARENA_SIZE = 256 * 1024
 
 E = TypeVar("E", bound=Event)
 
@@ -51,8 +57,12 @@ def ipv4_packet(source: IPv4Address, destination: IPv4Address, payload: bytes) -
 class SimulatedHost:
     """A device with an outer endpoint and one inner address; keeps what it received and what happened to it."""
 
-    def __init__(self, network: "Network", number: int, private_key: PrivateKey) -> None:
+    def __init__(
+        self, network: "Network", number: int, private_key: PrivateKey, offered: Capability | None = None
+    ) -> None:
         self.network = network
+        self.offered = offered
+        """What it takes beyond plain WireGuard, from its next start on; None: it is plain WireGuard."""
         self.private_key = private_key
         self.public_key = private_key.public_key
         self.endpoint = Endpoint(f"192.0.2.{number}", 51820)
@@ -61,11 +71,14 @@ class SimulatedHost:
         self.address = IPv4Address("10.0.0.0") + number
         self.received: list[bytes] = []
         """Payloads in the order they came out of the tunnel."""
+        self.frames: list[bytes] = []
+        """The same as frames for a TUN device, virtio header included: here superpackets are superpackets."""
         self.sent: list[tuple[float, Endpoint, bytes]] = []
         """Every datagram that left it: when, where to, what."""
         self.events: list[Event] = []
         self.last_stamp = NO_STAMP
         """What is on disk: `restart` keeps it, a test may take it away."""
+        self._segmenter, self._slicer, self._coalescer = Segmenter(), Slicer(), Coalescer()
         self.device = self._start()
 
     def connect(
@@ -98,23 +111,56 @@ class SimulatedHost:
         self.device.apply(DevicePatch(peers=(patch,)), self.network.clock.now())
         self.network.flush(self)
 
+    def remove_peer(self, other: "SimulatedHost") -> None:
+        patch = PeerPatch(other.public_key, remove=True)
+        self.device.apply(DevicePatch(peers=(patch,)), self.network.clock.now())
+        self.network.flush(self)
+
     def send_to(self, other: "SimulatedHost", *payloads: bytes) -> None:
         """Let packets come out of this host's kernel, towards the other's inner address, as one batch."""
         self.send_packets(*(ipv4_packet(self.address, other.address, payload) for payload in payloads))
 
     def send_packets(self, *packets: bytes) -> None:
         """The same for whole packets of any content."""
+        self._send(packets)
+
+    def _send(self, packets: Sequence[bytes], flags: Sequence[int] = ()) -> None:
         slots = []
         for packet in packets:
             slot = memoryview(bytearray(len(packet) + SLOT_OVERHEAD))
             slot[TRANSPORT_HEADER_SIZE : TRANSPORT_HEADER_SIZE + len(packet)] = packet
             slots.append(slot)
-        self.device.send(slots, [len(packet) for packet in packets], self.network.clock.now())
+        self.device.send(slots, [len(packet) for packet in packets], self.network.clock.now(), flags)
+        self.network.flush(self)
+
+    def send_partial(self, *packets: bytes) -> None:
+        """Let TCP or UDP packets come out of this host's kernel whose checksum is the pseudo-header's sum so far."""
+        self._send(packets, [ExtendedFlag.PARTIAL] * len(packets))
+
+    def send_superpacket(self, other: "SimulatedHost", frame: bytes) -> None:
+        """Let a superpacket come out of this host's kernel, virtio header included: in slices, if `other` takes them.
+
+        It must be of a protocol whose slices are taken, if there is an extension at all.
+        """
+        now = self.network.clock.now()
+        peer = self.device.route(memoryview(frame)[VIRTIO_HEADER_SIZE:])
+        assert peer is not None
+        arena = memoryview(bytearray(_ARENA_SIZE))
+        cut = self._segmenter.segment(memoryview(frame), arena, self.device.mtu)
+        if peer.takes(now) is not None:
+            cut = self._slicer.slice(memoryview(frame), arena)
+        assert isinstance(cut, list)
+        for outbound in cut:
+            self.device.send_train(peer, outbound, now)
         self.network.flush(self)
 
     def restart(self) -> None:
         """Lose everything but the private key and the stamp on disk; peers are to be added again."""
         self.device = self._start()
+
+    def coalesce(self, trains: list[Train]) -> list[list[Buffer]]:
+        """What its kernel gets of opened trains."""
+        return self._coalescer.coalesce(trains)
 
     def drops(self) -> dict[str, int]:
         """Name of the reason -> count, of what occurred."""
@@ -133,6 +179,7 @@ class SimulatedHost:
     def _start(self) -> Device:
         device = Device(self.network.random.randbytes, self._stamp)
         now = self.network.clock.now()
+        device.offered = self.offered
         device.apply(DevicePatch(private_key=self.private_key), now)
         device.up(now)
         return device
@@ -168,10 +215,10 @@ class Network:
         self._in_flight: list[tuple[float, int, Endpoint, Endpoint, bytes]] = []
         self._tickets = count()
 
-    def host(self) -> SimulatedHost:
-        """A new host with a key, an outer and an inner address of its own."""
+    def host(self, offered: Capability | None = None) -> SimulatedHost:
+        """A new host with a key, an outer and an inner address of its own; plain WireGuard, if it offers nothing."""
         key = PrivateKey.generate(self.random.randbytes)
-        host = SimulatedHost(self, len(self.hosts) + 1, key)
+        host = SimulatedHost(self, len(self.hosts) + 1, key, offered)
         self.hosts.append(host)
         return host
 
@@ -204,10 +251,10 @@ class Network:
 
     def flush(self, host: SimulatedHost) -> None:
         """Carry off what the host's device made."""
-        for train in host.device.take_packets():
-            for datagram in train.datagrams():
-                packet = datagram[TRANSPORT_HEADER_SIZE:-TAG_SIZE]
-                host.received.append(bytes(packet[_IPV4_HEADER_SIZE : ip.total_length(packet)]))
+        for frame in map(b"".join, host.coalesce(host.device.take_packets())):
+            packet = frame[VIRTIO_HEADER_SIZE:]
+            host.frames.append(frame)
+            host.received.append(packet[_IPV4_HEADER_SIZE : ip.total_length(packet)])
         host.events += host.device.take_events()
         for train, destination in host.device.take_datagrams():
             for datagram in train.datagrams():

@@ -58,6 +58,7 @@ def flags_of(host: SimulatedHost) -> list[int]:
 
 def extensions_of(host: SimulatedHost) -> tuple[str, ...]:
     (peer,) = host.device.snapshot(0).peers
+    assert peer.extensions is not None
     return peer.extensions
 
 

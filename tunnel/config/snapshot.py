@@ -15,7 +15,7 @@ from tunnel.keys import NO_PRESHARED_KEY, PresharedKey, PrivateKey, PublicKey
 class PeerSnapshot:
     """One peer. `last_handshake` is in seconds since 1970 (0: never); `drops` are named as `DropReason` values.
 
-    `extensions` names what is in use towards it beyond plain WireGuard (`tunnel.protocol.extension`).
+    `extensions` names what is in use towards it beyond plain WireGuard (`tunnel.protocol.extension`); None: nobody knows.
     """
 
     public_key: PublicKey
@@ -27,7 +27,7 @@ class PeerSnapshot:
     rx_bytes: int = 0
     tx_bytes: int = 0
     drops: Mapping[str, int] | None = None
-    extensions: tuple[str, ...] = ()
+    extensions: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -153,6 +153,7 @@ def _peer_from_snapshot(peer: "PeerSnapshot", name: "EndpointName | None") -> Pe
         tx_bytes=peer.tx_bytes,
         persistent_keepalive=peer.persistent_keepalive,
         drops=_nonzero(peer.drops or {}),
+        extensions=peer.extensions,
     )
 
 

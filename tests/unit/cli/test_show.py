@@ -139,8 +139,8 @@ def test_the_offloads_that_are_on_are_named(sending: tuple[str, ...], receiving:
 
 
 def test_extensions_are_named_where_some_are_in_use() -> None:
-    peer = PeerStatus("p", extensions=("aes-256-gcm", "slices"))
-    assert "  extensions:      aes-256-gcm, slices" in _text(InterfaceStatus("x", None, 0, 0, peers=(peer,)))
+    peer = PeerStatus("p", extensions=("aes-256-gcm", "tcp-slices"))
+    assert "  extensions:      aes-256-gcm, tcp-slices" in _text(InterfaceStatus("x", None, 0, 0, peers=(peer,)))
 
 
 @pytest.mark.parametrize("unused", [None, ()])

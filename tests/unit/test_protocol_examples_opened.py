@@ -1,0 +1,183 @@
+"""docs/protocol-examples.md, checked with the primitives of `cryptography` and `hashlib` and nothing of ours.
+
+So the document is right if these are, and not only what our code happens to do. Only HChaCha20, which neither has, is
+taken from the document: `tests/unit/noise/test_primitives.py` holds ours to the vectors of its draft.
+"""
+
+from hashlib import blake2s
+
+import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from tests.properties.slices import cut
+from tests.properties.superpackets import word_sum
+from tests.unit.examples import DOCUMENT, PARTIAL, SUPERPACKET, Fields, read_examples, whole
+
+VALUES = read_examples(DOCUMENT.read_text())
+
+
+def given(name: str) -> bytes:
+    return whole(VALUES[name])
+
+
+def unpadded(fields: Fields) -> bytes:
+    return whole({label: value for label, value in fields.items() if label != "padding"})
+
+
+def kdf(key: bytes, data: bytes, outputs: int) -> list[bytes]:
+    derived = HKDF(hashes.BLAKE2s(32), 32 * outputs, key, b"").derive(data)
+    return [derived[start : start + 32] for start in range(0, len(derived), 32)]
+
+
+def mix(state: bytes, *data: bytes) -> bytes:
+    for each in data:
+        state = blake2s(state + each).digest()
+    return state
+
+
+def dh(private: str, public: bytes) -> bytes:
+    return X25519PrivateKey.from_private_bytes(given(private)).exchange(X25519PublicKey.from_public_bytes(public))
+
+
+def opened(key: bytes, fields: Fields, sealed: str, tag: str, additional: bytes) -> bytes:
+    return ChaCha20Poly1305(key).decrypt(bytes(12), fields.get(sealed, b"") + fields[tag], additional)
+
+
+def test_message_1_opens_as_the_paper_says() -> None:
+    message = VALUES["message 1"]
+    ck = blake2s(b"Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s").digest()
+    h = mix(ck, b"WireGuard v1 zx2c4 Jason@zx2c4.com", given("responder public key"), message["ephemeral"])
+    (ck,) = kdf(ck, message["ephemeral"], 1)
+    ck, k = kdf(ck, dh("responder private key", message["ephemeral"]), 2)
+    assert opened(k, message, "sealed static", "static tag", h) == given("initiator public key")
+    h = mix(h, message["sealed static"] + message["static tag"])
+    ck, k = kdf(ck, dh("responder private key", given("initiator public key")), 2)
+    assert opened(k, message, "sealed stamp", "stamp tag", h) == given("stamp")
+    assert ck == given("chaining key after message 1")
+    assert mix(h, message["sealed stamp"] + message["stamp tag"]) == given("hash after message 1")
+
+
+def test_message_2_opens_as_the_paper_says_and_the_transport_keys_follow() -> None:
+    message = VALUES["message 2"]
+    ck, h = given("chaining key after message 1"), mix(given("hash after message 1"), message["ephemeral"])
+    (ck,) = kdf(ck, message["ephemeral"], 1)
+    (ck,) = kdf(ck, dh("initiator ephemeral private key", message["ephemeral"]), 1)
+    (ck,) = kdf(ck, dh("initiator private key", message["ephemeral"]), 1)
+    ck, hashed, k = kdf(ck, given("preshared key"), 3)
+    h = mix(h, hashed)
+    assert opened(k, message, "", "tag", h) == b""
+    assert ck == given("chaining key after message 2")
+    assert mix(h, message["tag"]) == given("hash after message 2")
+    assert kdf(ck, b"", 2) == [
+        given("transport key, initiator to responder"),
+        given("transport key, responder to initiator"),
+    ]
+
+
+@pytest.mark.parametrize("owner", ["initiator", "responder"])
+@pytest.mark.parametrize("key", ["private key", "ephemeral private key"])
+def test_private_keys_are_clamped(owner: str, key: str) -> None:
+    private = given(f"{owner} {key}")
+    assert private[0] & 7 == 0
+    assert private[31] >> 6 == 1
+
+
+@pytest.mark.parametrize("owner", ["initiator", "responder"])
+def test_ephemerals_and_indices_are_those_of_their_owner(owner: str) -> None:
+    message = VALUES["message 1" if owner == "initiator" else "message 2"]
+    private = X25519PrivateKey.from_private_bytes(given(f"{owner} ephemeral private key"))
+    assert message["ephemeral"] == private.public_key().public_bytes_raw()
+    assert message["sender"] == given(f"{owner} index")
+
+
+@pytest.mark.parametrize(
+    ("name", "owner"),
+    [("message 1", "responder"), ("message 2", "initiator"), ("message 1 with a cookie", "responder")],
+)
+def test_mac1_is_keyed_with_the_public_key_of_the_receiver(name: str, owner: str) -> None:
+    message = VALUES[name]
+    key = blake2s(b"mac1----" + given(f"{owner} public key")).digest()
+    assert key == given(f"mac1 key of the {owner}")
+    assert message["mac1"] == blake2s(whole(message)[:-32], key=key, digest_size=16).digest()
+
+
+def test_the_cookie_is_a_mac_of_the_source_and_the_key_of_mac2() -> None:
+    cookie = blake2s(given("source"), key=given("cookie secret"), digest_size=16).digest()
+    again = VALUES["message 1 with a cookie"]
+    assert cookie == given("cookie")
+    assert given("cookie key") == blake2s(b"cookie--" + given("responder public key")).digest()
+    assert again["mac2"] == blake2s(whole(again)[:-16], key=cookie, digest_size=16).digest()
+
+
+def test_message_3_opens_under_the_subkey_of_its_nonce() -> None:
+    message = VALUES["message 3"]
+    cipher, nonce = ChaCha20Poly1305(given("cookie subkey")), bytes(4) + message["nonce"][16:]
+    sealed = message["sealed cookie"] + message["tag"]
+    assert cipher.decrypt(nonce, sealed, VALUES["message 1"]["mac1"]) == given("cookie")
+
+
+@pytest.mark.parametrize("way", ["initiator to responder", "responder to initiator"])
+def test_the_keys_of_message_5_are_derived_from_that_of_message_4(way: str) -> None:
+    keys = [given(f"{cipher} key, {way}") for cipher in ("ChaCha20-Poly1305", "AES-256-GCM")]
+    assert kdf(given(f"transport key, {way}"), b"tunnel extension 1, message 5", 2) == keys
+
+
+CONTENTS = {
+    "message 4 with the echo request": "echo request",
+    "message 4 with the hello of the responder": "hello of the responder",
+    "message 4 with the hello of the initiator": "hello of the initiator",
+    "message 4, keepalive": None,
+    "message 5 with the echo request, AES-256-GCM": "echo request",
+    "message 5 with the echo request, ChaCha20-Poly1305": "echo request",
+    "message 5, keepalive": None,
+    "message 5 with a partial checksum": "packet with a partial checksum",
+    **{f"message 5 with slice {number}": f"slice {number}" for number in range(3)},
+    "message 4 with the close": "close",
+}
+"""What each transport message has in it."""
+
+
+def test_all_transport_messages_are_opened_here() -> None:
+    assert CONTENTS.keys() == {name for name in VALUES if "sealed content" in VALUES[name] or "keepalive" in name}
+
+
+@pytest.mark.parametrize("name", CONTENTS)
+def test_a_transport_message_opens_under_its_key(name: str) -> None:
+    message, content = VALUES[name], CONTENTS[name]
+    is_to_responder = message["receiver"] == given("responder index")
+    way = "initiator to responder" if is_to_responder else "responder to initiator"
+    sealed = message.get("sealed content", b"") + message["tag"]
+    nonce, header = bytes(4) + message["counter"], None
+    cipher: ChaCha20Poly1305 | AESGCM = ChaCha20Poly1305(given(f"transport key, {way}"))
+    if message["type"] == b"\5":
+        header = whole(message)[:16]
+        is_aes = bool(message["flags"][0] & 8)
+        key = given(f"{'AES-256-GCM' if is_aes else 'ChaCha20-Poly1305'} key, {way}")
+        cipher = AESGCM(key) if is_aes else ChaCha20Poly1305(key)
+    plain = VALUES[content] if content else {}
+    assert cipher.decrypt(nonce, sealed, header) == (whole(plain) if header is None else unpadded(plain))
+
+
+def test_the_checksums_of_the_echo_request_are_right() -> None:
+    packet = unpadded(VALUES["echo request"])
+    assert word_sum(packet[:20]) == word_sum(packet[20:]) == 0xFFFF
+
+
+@pytest.mark.parametrize(
+    ("name", "packets"),
+    [
+        ("frame of all slices", slice(0, 3)),
+        ("frame of slices 1 and 2", slice(1, 3)),
+        ("frame of slices 0 and 1", slice(0, 2)),
+        ("frame of slice 2", slice(2, 3)),
+    ],
+)
+def test_a_kernel_makes_of_a_frame_what_it_would_have_made_of_the_superpacket(name: str, packets: slice) -> None:
+    assert cut(given(name)) == SUPERPACKET.packets()[packets]
+
+
+def test_a_kernel_completes_the_partial_checksum() -> None:
+    assert cut(given("frame with a partial checksum")) == [PARTIAL.flow.packet(PARTIAL.payload)]

@@ -50,8 +50,8 @@ def slice_trains(draw: st.DrawFn) -> Arrived:
 def any_trains(draw: st.DrawFn, flags: int) -> Arrived:
     """Packets, garbage, or headers that go on and on, in equal spaces that may be too short for them."""
     contents: Sequence[bytes] = draw(bursts() | st.lists(st.binary(max_size=90), min_size=1, max_size=70))
-    size = draw(st.sampled_from([2, 16, 31, 32, 33, 52, 64, 100, 150, 176]))
-    last = draw(st.integers(2, size) | st.just(size))
+    size = draw(st.sampled_from([1, 2, 16, 31, 32, 33, 52, 64, 100, 150, 176]))
+    last = draw(st.integers(1, size) | st.just(size))
     segment = draw(st.sampled_from([1, 33, 100]) | st.integers(0, 65535))
     rows = []
     for content in contents:
@@ -82,7 +82,7 @@ def check(frame: Sequence[Buffer]) -> None:
 
 
 @given(arrived=slice_trains() | any_trains(SLICE))
-@settings(max_examples=1000)
+@settings(max_examples=500)
 def test_any_slices_become_right_frames_or_are_counted(arrived: Arrived) -> None:
     fenced, train = arrived
     before = bytes(fenced.view)
@@ -108,7 +108,8 @@ def test_any_packets_with_partial_checksums_become_right_frames_or_are_counted(a
     written = coalescer.coalesce([train])
     for frame in written:
         check(frame)
-    assert coalescer.malformed == train.count - sum(len(frame) - 1 for frame in written)
+    if len(train.buffer) > 1:  # else there are no flags
+        assert coalescer.malformed == train.count - sum(len(frame) - 1 for frame in written)
     assert fenced.view == before
 
 

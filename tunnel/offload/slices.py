@@ -198,7 +198,7 @@ def _slice(train: Train, row: int) -> memoryview:
     """Headers and payload; empty if there is nothing between message header and tag."""
     start = row * train.size
     end = start + train.size if row < train.count - 1 else len(train.buffer)
-    return train.buffer[start + TRANSPORT_HEADER_SIZE : max(end - TAG_SIZE, 0)]
+    return train.buffer[start + TRANSPORT_HEADER_SIZE : end - TAG_SIZE]
 
 
 def _parse_slice(packet: memoryview, segment: int, last: int) -> _Slice | None:

@@ -44,6 +44,7 @@ def test_a_superpacket_of_the_planned_size_is_one_train() -> None:
     (outbound,) = cut(replace(BULK, payload=bytes(44 * 1368)))
     assert (outbound.train.count, outbound.train.size, outbound.train.last) == (44, 1452, 1452)
     assert (outbound.packet_length, outbound.last_packet_length) == (1420, 1420)
+    assert (outbound.segment, outbound.is_end) == (0, False)
 
 
 def test_a_short_tail_is_a_short_last_datagram() -> None:

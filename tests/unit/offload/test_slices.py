@@ -281,6 +281,53 @@ def test_a_slice_that_would_make_the_superpacket_longer_than_that_is_dropped() -
     assert len(frame) == 50 + 54 * 1200
 
 
+def test_offsets_beyond_what_an_ip_packet_holds_end_the_run() -> None:
+    slices = slices_of(Superpacket(Flow(), bytes(65000), 1000))[60:]
+    beyond = Slice(slices[-1].content[:2] + (66000 % 65536).to_bytes(2, "big") + slices[-1].content[4:], False)
+    endless = [each._replace(is_last=False) for each in slices]
+    assert [len(frame) for frame in rebuilt([*endless, beyond, beyond], 1000, malformed=2)] == [50 + 5000]
+
+
+def test_a_frame_is_of_at_most_64_slices() -> None:
+    train = lay_out_slices(slices_of(Superpacket(Flow(), bytes(7000), 100)), 100)
+    assert [len(frame) - 1 for frame in Rebuilder().rebuild(train)] == [64, 6]
+
+
+def test_a_run_ends_with_a_last_slice_even_if_offsets_go_on() -> None:
+    slices = slices_of(SMALL)
+    slices[3] = slices[3]._replace(is_last=True)
+    assert [frame[43] for frame in rebuilt(slices)] == [ACK | CWR | PSH, ACK | PSH]
+
+
+def test_a_train_that_ends_within_a_message_header_is_whole_but_for_that() -> None:
+    train = lay_out_slices(slices_of(SMALL)[:3], 100)
+    train.buffer, train.last = train.buffer[: 2 * train.size + 1], 1
+    rebuilder = Rebuilder()
+    assert [len(frame) for frame in rebuilder.rebuild(train)] == [3]
+    assert rebuilder.malformed == 1
+
+
+def test_the_sum_of_a_pseudo_header_is_never_zero() -> None:
+    """Which it is as good as here, with the length and without."""
+    superpacket = Superpacket(Flow(), bytes(60386), 1368)
+    assert superpacket.frame()[46:48] == b"\xff\xff"
+    assert rebuilt(slices_of(superpacket), 1368) == [superpacket.frame()]
+    frame = bytearray(SMALL.frame())
+    frame[46:48] = (len(frame) - 30).to_bytes(2, "big")
+    trains = Slicer().slice(memoryview(frame), arena())
+    assert isinstance(trains, list)
+    assert bytes(trains[0].train.buffer[16 + 36 : 16 + 38]) == b"\xff\xff"
+
+
+def test_tables_are_of_headers_of_one_size() -> None:
+    one, other = Superpacket(Flow(), bytes(300), 100), Superpacket(Flow(options=TIMESTAMPS), bytes(264), 88)
+    train, following = lay_out_slices(slices_of(one), 100), lay_out_slices(slices_of(other), 88)
+    rebuilder = Rebuilder()
+    assert b"".join(*rebuilder.rebuild(train)) == one.frame()
+    train.buffer[:] = following.buffer
+    assert b"".join(*rebuilder.rebuild(train)) == other.frame()
+
+
 def test_tables_are_of_the_memory_and_know_nothing_of_how_long_the_last_slice_is() -> None:
     long, short = Superpacket(Flow(), bytes(range(250)) * 2, 100), Superpacket(Flow(), bytes(range(205)) * 2, 100)
     train, other = lay_out_slices(slices_of(long), 100), lay_out_slices(slices_of(short), 100)

@@ -23,13 +23,20 @@ SUPERPACKET = Superpacket(FLOW, bytes(range(256)) * 40, 1368)
 Filter = Callable[[bytes], bool]
 
 
+@pytest.fixture(autouse=True)
+def offered() -> None:
+    """Here each conversation says itself who offers what."""
+
+
 def create_pair(
     left: Capability | None = ALL, right: Capability | None = ALL, **network: float
 ) -> tuple[Network, SimulatedHost, SimulatedHost]:
     net = Network(**network)  # type: ignore[arg-type]
-    hosts = net.host(left), net.host(right)
+    hosts: list[SimulatedHost] = []
+    for net.offered in (left, right):
+        hosts.append(net.host())
     hosts[0].connect(hosts[1])
-    return net, *hosts
+    return net, hosts[0], hosts[1]
 
 
 def create_session(

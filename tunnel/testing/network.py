@@ -193,8 +193,11 @@ class Network:
     """Carries datagrams between hosts. `loss` and `duplication` are probabilities, `delay` a range in seconds.
 
     A wide `delay` range re-orders. `filter` may be set to see every datagram and drop those it returns False for:
-    from where, as seen outside of any NAT, to where, and what.
+    from where, as seen outside of any NAT, to where, and what. `offered` is what its hosts take beyond plain WireGuard,
+    unless they are told otherwise.
     """
+
+    offered: Capability | None = None
 
     def __init__(
         self,
@@ -215,10 +218,10 @@ class Network:
         self._in_flight: list[tuple[float, int, Endpoint, Endpoint, bytes]] = []
         self._tickets = count()
 
-    def host(self, offered: Capability | None = None) -> SimulatedHost:
-        """A new host with a key, an outer and an inner address of its own; plain WireGuard, if it offers nothing."""
+    def host(self) -> SimulatedHost:
+        """A new host with a key, an outer and an inner address of its own."""
         key = PrivateKey.generate(self.random.randbytes)
-        host = SimulatedHost(self, len(self.hosts) + 1, key, offered)
+        host = SimulatedHost(self, len(self.hosts) + 1, key, self.offered)
         self.hosts.append(host)
         return host
 

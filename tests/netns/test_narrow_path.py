@@ -8,13 +8,11 @@ send (we do not set "don't fragment"); over IPv6 only a sender may, once a route
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.netns.eventually import eventually
-from tests.netns.flows import is_reachable, ping, send_tcp
+from tests.netns.flows import ping, send_tcp
 from tests.netns.hosts import Host, Meeting, Program, introduce
 from tunnel.testing.namespaces import Namespace, Port, connect
 
@@ -71,8 +69,6 @@ def narrow_path(directory: Path, meeting: Meeting) -> Iterator[Way]:
         attach(left, near)
         attach(right, far)
         join(near, far, left, right)
-        for address in (right.outer_ipv4, right.outer_ipv6):  # while neighbours are looked for, a handshake can be lost
-            eventually(partial(is_reachable, left.namespace, address), f"the routers lead to {address}")
         introduce(left, right, meeting)
         right.up()
         left.up()

@@ -28,5 +28,6 @@ def assert_consistent(device: Device) -> None:
 
 def indices_of(peer: Peer) -> list[tuple[int, object]]:
     """The receiver indices that are in use for a peer, and what for."""
-    owners = [*peer.keypairs] if peer._pending is None else [*peer.keypairs, peer._pending]
+    pending = peer.handshakes.pending
+    owners = [*peer.keypairs] if pending is None else [*peer.keypairs, pending]
     return [(owner.local_index, owner) for owner in owners]

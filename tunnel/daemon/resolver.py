@@ -9,7 +9,7 @@ tried. A peer that roamed knows better than DNS where it is: while its session l
 taught us stays.
 
 A handshake that went unanswered moves us to the next address at once: the device begins anew there
-(`Peer.look_elsewhere`). There a second handshake is waited for, since the first may just have been lost.
+(`Handshakes.look_elsewhere`). There a second handshake is waited for, since the first may just have been lost.
 
 `EndpointChoice` decides, for one peer, from arguments only; `Resolver` asks DNS and hands out the decisions as patches.
 """

@@ -25,10 +25,11 @@ from tunnel.noise.handshake import Responder
 from tunnel.protocol.constants import HANDSHAKE_BUDGET, MAX_QUEUED_HANDSHAKES
 from tunnel.protocol.cookie import CookieChecker, pack_source
 from tunnel.protocol.events import Event, UnderLoad
+from tunnel.protocol.handshakes import PendingHandshake
 from tunnel.protocol.host import Host
 from tunnel.protocol.keypair import Keypair
 from tunnel.protocol.load import LoadMeter
-from tunnel.protocol.peer import Peer, PendingHandshake
+from tunnel.protocol.peer import Peer
 from tunnel.protocol.ratelimiter import RateLimiter
 from tunnel.protocol.stats import DropReason
 from tunnel.protocol.trains import has_one_receiver
@@ -336,8 +337,9 @@ class Device:
         if not isinstance(pending, PendingHandshake):
             self._host.drops.count(DropReason.UNEXPECTED_RESPONSE)
             return
-        pending.peer.consume_response(pending, message, endpoint, now)
-        self._reschedule(pending.peer)
+        peer = self._peers[pending.public_key]
+        peer.consume_response(pending, message, endpoint, now)
+        self._reschedule(peer)
 
     def _consume_cookie_reply(self, datagram: memoryview, now: float) -> None:
         message = parse_cookie_reply(datagram)
@@ -348,7 +350,8 @@ class Device:
         if owner is None:
             self._host.drops.count(DropReason.UNEXPECTED_COOKIE)
             return
-        owner.peer.consume_cookie_reply(message, now)
+        peer = owner.peer if isinstance(owner, Keypair) else self._peers[owner.public_key]
+        peer.handshakes.consume_cookie_reply(message, now)
 
     # ── peers ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -385,10 +388,10 @@ class Device:
 
     def _change_peer(self, peer: Peer, patch: PeerPatch, now: float) -> None:
         if patch.preshared_key is not None:
-            peer.preshared_key = patch.preshared_key
-        before = peer.endpoint
+            peer.handshakes.preshared_key = patch.preshared_key
+        before = peer.path.endpoint
         if patch.endpoint is not None:
-            peer.endpoint = patch.endpoint
+            peer.path.endpoint = patch.endpoint
         if patch.replace_allowed_ips:
             self._host.allowed_ips.remove_peer(peer)
         for change in patch.allowed_ips:
@@ -402,7 +405,7 @@ class Device:
             if before is None and patch.endpoint is not None:
                 peer.up(now)
             elif patch.endpoint is not None:
-                peer.look_elsewhere(now)
+                peer.handshakes.look_elsewhere(now)
             peer.send_staged(now)
 
     def _remove_peer(self, public_key: PublicKey, now: float) -> None:

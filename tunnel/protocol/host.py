@@ -19,8 +19,9 @@ from tunnel.wire.control import Capability
 from tunnel.wire.train import Train
 
 if TYPE_CHECKING:
+    from tunnel.protocol.handshakes import PendingHandshake
     from tunnel.protocol.keypair import Keypair
-    from tunnel.protocol.peer import Peer, PendingHandshake
+    from tunnel.protocol.peer import Peer
 
 DEFAULT_MTU = 1420
 """An Ethernet's 1500 less what a packet grows by over IPv6."""

@@ -55,16 +55,19 @@ class DropReason(Enum):
 
 
 class Drops:
-    """How often each reason occurred."""
+    """How often each reason occurred. What is counted here counts in `whole` too, of which this is a part."""
 
-    __slots__ = ("_counts",)
+    __slots__ = ("_counts", "_whole")
 
-    def __init__(self) -> None:
+    def __init__(self, whole: "Drops | None" = None) -> None:
         self._counts: dict[DropReason, int] = {}
+        self._whole = whole
 
     def count(self, reason: DropReason, times: int = 1) -> None:
         if times:
             self._counts[reason] = self._counts.get(reason, 0) + times
+            if self._whole is not None:
+                self._whole.count(reason, times)
 
     def __getitem__(self, reason: DropReason) -> int:
         return self._counts.get(reason, 0)

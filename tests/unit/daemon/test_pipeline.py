@@ -214,7 +214,7 @@ async def test_a_change_of_the_device_is_carried_off_at_once() -> None:
         left.device.down(0)
         left.device.up(0)
         left.add_peer(right)
-        left.device._peers[right.private_key.public_key].initiate(2000.0)
+        left.device._peers[right.private_key.public_key].handshakes.initiate(2000.0)
         assert not left.udp.sent
         left.pipeline.turn()
         assert [message_type(train.buffer) for train in left.udp.sent] == [MessageType.HANDSHAKE_INITIATION]

@@ -330,7 +330,7 @@ def test_a_stopped_pipeline_sets_no_alarm() -> None:
             right.pipeline.stop()
             left.pipeline.stop()
             timers = loop.timers
-            left.device._peers[right.private_key.public_key].initiate(loop.clock.now() + 10)
+            left.device._peers[right.private_key.public_key].handshakes.initiate(loop.clock.now() + 10)
             left.pipeline.turn()
             loop.clock.advance(3600)
             await settle()

@@ -266,7 +266,7 @@ def test_a_forged_cookie_reply_does_not_replace_a_cookie() -> None:
     network.inject(source, destination, reply)
     network.run(0.1)
     assert left.drops() == {"unexpected_cookie": 1}
-    assert peer_of(left, right)._cookie._cookie != b""
+    assert peer_of(left, right).handshakes._cookie._cookie != b""
 
 
 def test_a_cookie_reply_is_good_once() -> None:

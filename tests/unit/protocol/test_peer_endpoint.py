@@ -17,7 +17,7 @@ def test_an_authentic_datagram_from_elsewhere_moves_the_endpoint() -> None:
     before, left.endpoint = left.endpoint, ELSEWHERE
     left.send_to(right, b"I moved")
     network.run(1)
-    assert peer_of(right, left).endpoint == ELSEWHERE
+    assert peer_of(right, left).path.endpoint == ELSEWHERE
     assert right.events_of(PeerRoamed) == [PeerRoamed(left.public_key, before, ELSEWHERE)]
     right.send_to(left, b"I know")
     network.run(1)
@@ -30,7 +30,7 @@ def test_a_replay_from_elsewhere_does_not_move_the_endpoint() -> None:
     network.run(1)
     network.inject(ELSEWHERE, right.endpoint, left.sent[-1][2])
     network.run(1)
-    assert peer_of(right, left).endpoint == left.endpoint
+    assert peer_of(right, left).path.endpoint == left.endpoint
     assert right.drops() == {"replayed": 1}
 
 
@@ -43,7 +43,7 @@ def test_a_forgery_from_elsewhere_does_not_move_the_endpoint() -> None:
     forged[20] ^= 1
     network.inject(ELSEWHERE, right.endpoint, bytes(forged))
     network.run(1)
-    assert peer_of(right, left).endpoint == left.endpoint
+    assert peer_of(right, left).path.endpoint == left.endpoint
     assert right.drops() == {"tag_failed": 1}
 
 
@@ -53,7 +53,7 @@ def test_a_replayed_initiation_from_elsewhere_does_not_move_the_endpoint() -> No
     network.run(1)
     network.inject(ELSEWHERE, right.endpoint, left.sent_of(INITIATION)[0])
     network.run(1)
-    assert peer_of(right, left).endpoint == left.endpoint
+    assert peer_of(right, left).path.endpoint == left.endpoint
 
 
 def test_a_packet_that_is_not_allowed_moves_the_endpoint_since_it_is_authentic() -> None:
@@ -63,7 +63,7 @@ def test_a_packet_that_is_not_allowed_moves_the_endpoint_since_it_is_authentic()
     left.send_packets(spoofed)
     network.run(1)
     assert right.drops() == {"source_not_allowed": 1}
-    assert peer_of(right, left).endpoint == ELSEWHERE
+    assert peer_of(right, left).path.endpoint == ELSEWHERE
 
 
 def test_the_last_of_a_batch_says_where_the_peer_is() -> None:
@@ -72,7 +72,7 @@ def test_the_last_of_a_batch_says_where_the_peer_is() -> None:
     left.send_to(right, b"one", b"two")
     datagrams = [Train.single(memoryview(bytearray(datagram))) for _, _, datagram in held]
     right.device.receive(datagrams, [left.endpoint, ELSEWHERE], network.clock.now())
-    assert peer_of(right, left).endpoint == ELSEWHERE
+    assert peer_of(right, left).path.endpoint == ELSEWHERE
 
 
 def test_another_address_of_ours_is_used_but_is_no_roaming() -> None:
@@ -81,18 +81,18 @@ def test_another_address_of_ours_is_used_but_is_no_roaming() -> None:
     left.send_to(right, b"hello")
     sticky = Endpoint(left.endpoint.host, left.endpoint.port, source=Source("192.0.2.99", 3))
     right.device.receive([Train.single(memoryview(bytearray(held[0][2])))], [sticky], network.clock.now())
-    assert peer_of(right, left).endpoint == sticky
+    assert peer_of(right, left).path.endpoint == sticky
     assert right.device.take_events() == []
 
 
 def test_when_nothing_is_heard_the_address_of_ours_is_chosen_anew() -> None:
     network, left, right = create_session()
     sticky = Endpoint(right.endpoint.host, right.endpoint.port, source=Source("192.0.2.99", 3))
-    peer_of(left, right).endpoint = sticky
+    peer_of(left, right).path.endpoint = sticky
     hold(network)
     left.send_to(right, b"hello?")
     network.run(16)
-    assert peer_of(left, right).endpoint == right.endpoint
+    assert peer_of(left, right).path.endpoint == right.endpoint
 
 
 def test_a_handshake_under_way_begins_at_once_where_we_are_told_to_look() -> None:

@@ -259,7 +259,7 @@ def test_a_forged_response_leaves_the_pending_handshake_alone() -> None:
     source, destination, response = held[0]
     forged = bytearray(response)
     forged[12] ^= 1
-    generator = peer_of(right, left)._cookie
+    generator = peer_of(right, left).handshakes._cookie
     network.inject(source, destination, generator.add_macs(bytes(forged), network.clock.now()))
     network.run(0.1)
     assert left.drops() == {"handshake_not_authentic": 1}

@@ -18,10 +18,10 @@ def test_no_repr_of_anything_in_a_device_shows_a_secret() -> None:
     hold(network, MessageType.HANDSHAKE_RESPONSE)
     left.send_to(right, b"renew")
     network.run(1)
-    peer = peer_of(left, right)
-    assert peer._pending is not None
-    assert peer._static_shared is not None
-    secrets = (left.private_key.raw, PSK.raw, peer._static_shared, peer._pending.initiator._ephemeral.raw)
+    handshakes = peer_of(left, right).handshakes
+    assert handshakes.pending is not None
+    assert handshakes._static_shared is not None
+    secrets = (left.private_key.raw, PSK.raw, handshakes._static_shared, handshakes.pending.initiator._ephemeral.raw)
     forms = [
         form for secret in secrets for form in (repr(secret)[2:-1], secret.hex(), base64.b64encode(secret).decode())
     ]

@@ -27,6 +27,14 @@ def test_counting_none_is_no_occurrence() -> None:
     assert drops.nonzero() == {}
 
 
+def test_what_is_dropped_of_one_peer_is_dropped_of_the_whole() -> None:
+    whole = Drops()
+    one, other = Drops(whole), Drops(whole)
+    one.count(DropReason.REPLAYED, 2)
+    other.count(DropReason.REPLAYED)
+    assert [drops[DropReason.REPLAYED] for drops in (one, other, whole)] == [2, 1, 3]
+
+
 def test_they_are_shown_in_the_order_of_the_enum_whatever_came_first() -> None:
     drops = Drops()
     drops.count(DropReason.TUN_REFUSED)

@@ -1,0 +1,73 @@
+"""Which of the packets that were opened go on to the interface (WireGuard paper, section 3: decrypted, then filtered).
+
+    opened train ─▶ all packets whole, of one source      looked up once, goes on as it is        mostly so
+                 ─▶ one by one ─▶ empty                   a keepalive
+                                ─▶ control frame          to `frames`
+                                ─▶ not whole              dropped
+                                ─▶ packet ─ allowed IPs ─▶ host.packets
+
+Whether slices are sound is seen where they are put together (`tunnel.offload.slices`).
+"""
+
+from typing import TYPE_CHECKING
+
+from tunnel.protocol.host import Host
+from tunnel.protocol.stats import DropReason
+from tunnel.protocol.trains import has_one_source, has_uniform_packets
+from tunnel.wire import ip
+from tunnel.wire.control import is_control
+from tunnel.wire.messages import TAG_SIZE, TRANSPORT_HEADER_SIZE, ExtendedFlag, MessageType
+from tunnel.wire.train import Train
+
+if TYPE_CHECKING:
+    from tunnel.protocol.peer import Peer
+
+
+def hand_on(train: Train, peer: "Peer", host: Host, frames: list[memoryview]) -> bool:
+    """Give the packets whose source `peer` may use to the host; return whether any was more than a keepalive.
+
+    Control frames, which count as keepalives, are appended to `frames`.
+    """
+    if train.count == 1:
+        return _hand_on_single(train, peer, host, frames)
+    if _is_uniform(train):
+        _hand_on_allowed(train, peer, host)
+        return True
+    has_data = [_hand_on_single(Train.single(datagram), peer, host, frames) for datagram in train.datagrams()]
+    return any(has_data)
+
+
+def _hand_on_single(single: Train, peer: "Peer", host: Host, frames: list[memoryview]) -> bool:
+    packet = single.buffer[TRANSPORT_HEADER_SIZE : single.size - TAG_SIZE]
+    if not packet:
+        return False
+    if is_control(packet):
+        frames.append(packet)
+        return False
+    if ip.total_length(packet) is None and not _is_sliced(single):
+        peer.drops.count(DropReason.MALFORMED_PACKET)
+    else:
+        _hand_on_allowed(single, peer, host)
+    return True
+
+
+def _hand_on_allowed(train: Train, peer: "Peer", host: Host) -> None:
+    """All of one source."""
+    source = ip.source(train.buffer[TRANSPORT_HEADER_SIZE : train.size - TAG_SIZE])
+    if source and host.allowed_ips.lookup(source) is peer:
+        host.packets.append(train)
+    else:
+        peer.drops.count(DropReason.SOURCE_NOT_ALLOWED, train.count)
+
+
+def _is_uniform(train: Train) -> bool:
+    """Whether it is enough to look at the first of its packets."""
+    if _is_sliced(train):
+        return has_one_source(train)
+    first = train.buffer[TRANSPORT_HEADER_SIZE : train.size - TAG_SIZE]
+    last = train.buffer[-train.last :][TRANSPORT_HEADER_SIZE:-TAG_SIZE]
+    return has_uniform_packets(train) and None not in (ip.total_length(first), ip.total_length(last))
+
+
+def _is_sliced(train: Train) -> bool:
+    return train.buffer[0] == MessageType.EXTENDED_DATA and bool(train.buffer[1] & ExtendedFlag.SLICE)

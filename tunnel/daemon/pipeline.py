@@ -21,7 +21,7 @@ from tunnel.daemon.ports import DatagramSocket, PacketDevice
 from tunnel.endpoint import Endpoint
 from tunnel.errors import TunDeviceError
 from tunnel.offload.coalesce import Coalescer
-from tunnel.offload.flow import TCP, UDP
+from tunnel.offload.flow import TCP, UDP, Refusal
 from tunnel.offload.segment import Segmenter, complete_checksum
 from tunnel.offload.slices import Slicer
 from tunnel.protocol.device import Device
@@ -30,7 +30,7 @@ from tunnel.protocol.stats import DropReason
 from tunnel.protocol.transport import SLOT_OVERHEAD
 from tunnel.wire.control import Capability
 from tunnel.wire.messages import TRANSPORT_HEADER_SIZE, TRANSPORT_OVERHEAD, ExtendedFlag
-from tunnel.wire.train import MAX_TRAIN_BYTES, MAX_TRAIN_COUNT, Train
+from tunnel.wire.train import MAX_TRAIN_BYTES, MAX_TRAIN_COUNT, Outbound, Train
 from tunnel.wire.virtio import (
     GSO_ECN,
     VIRTIO_HEADER_SIZE,
@@ -180,18 +180,23 @@ class Pipeline:
         peer = self._device.route(frame[VIRTIO_HEADER_SIZE:])
         if peer is None:
             return
-        takes = peer.takes(now)
-        if takes is not None and takes & _SLICES_OF.get(frame[1] & ~GSO_ECN, 0):
-            outbounds = self._slicer.slice(frame, self._arena)
-        else:
-            padding_limit = self._device.mtu if takes is None else 0
-            outbounds = self._segmenter.segment(frame, self._arena, padding_limit)
+        outbounds = self._cut(frame, peer.takes(now))
         if not isinstance(outbounds, list):
             self._device.count_drop(DropReason.MALFORMED_PACKET)
             return
         for outbound in outbounds:
             self._device.send_train(peer, outbound, now)
         self._transmit(self._device.take_datagrams())
+
+    def _cut(self, frame: memoryview, takes: Capability | None) -> list[Outbound] | Refusal:
+        """Into slices, if the peer takes them and the superpacket is like most; else into packets."""
+        if takes is None:
+            return self._segmenter.segment(frame, self._arena, self._device.mtu)
+        if takes & _SLICES_OF.get(frame[1] & ~GSO_ECN, 0):
+            slices = self._slicer.slice(frame, self._arena)
+            if isinstance(slices, list):
+                return slices
+        return self._segmenter.segment(frame, self._arena, 0)
 
     def _look_at_checksum(self, frame: memoryview) -> int | None:
         """The kernel left a checksum to us: see whether the peer may have it so, else fill it in; None: malformed."""

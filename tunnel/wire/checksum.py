@@ -12,6 +12,7 @@ from tunnel.wire.messages import Buffer
 
 MODULUS = 0xFFFF
 
+_IPV4_SIZE, _IPV6_SIZE = 20, 40
 _TCP, _UDP = 6, 17
 _CHECKSUM_OFFSETS = {_TCP: 16, _UDP: 6}
 
@@ -32,12 +33,12 @@ def checksum_place(packet: Buffer) -> tuple[int, int] | None:
 
     It is if one of the two follows an IP header without options or extensions.
     """
-    if len(packet) < 40:
+    if len(packet) < _IPV4_SIZE:
         return None
     if packet[0] == 0x45:
-        start, protocol = 20, packet[9]
+        start, protocol = _IPV4_SIZE, packet[9]
     elif packet[0] >> 4 == 6:
-        start, protocol = 40, packet[6]
+        start, protocol = _IPV6_SIZE, packet[6]
     else:
         return None
     offset = _CHECKSUM_OFFSETS.get(protocol)

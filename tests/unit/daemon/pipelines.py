@@ -19,6 +19,7 @@ from tunnel.protocol.device import Device
 from tunnel.protocol.events import Event
 from tunnel.testing.clock import FakeClock
 from tunnel.testing.memory import ALL_OFFLOADS, MemoryTun, MemoryUdp
+from tunnel.wire.control import Capability
 from tunnel.wire.virtio import PLAIN
 
 HELLO = Flow(protocol=UDP).packet(b"hello")
@@ -68,6 +69,9 @@ class FakeTimeLoop(asyncio.SelectorEventLoop):
 class Side:
     """A device between a TUN and a socket; keeps its events and why it ended."""
 
+    offered: Capability | None = None
+    """What it takes beyond plain WireGuard."""
+
     def __init__(self, number: int, udp: MemoryUdp, clock: Clock, offloads: frozenset[str]) -> None:
         self.randbytes = random.Random(number).randbytes
         self.private_key = PrivateKey.generate(self.randbytes)
@@ -78,6 +82,7 @@ class Side:
         self.ends: list[TunDeviceError] = []
         stamps = count(1)
         self.device = Device(self.randbytes, lambda: next(stamps).to_bytes(12, "big"))
+        self.device.offered = self.offered
         self.device.apply(DevicePatch(private_key=self.private_key), clock.now())
         self.device.up(clock.now())
         self.pipeline = Pipeline(

@@ -26,6 +26,8 @@ from tunnel.wire.messages import COOKIE_REPLY_SIZE, Initiation, MessageType, mes
 from tunnel.wire.train import MAX_TRAIN_COUNT, Train
 from tunnel.wire.virtio import PLAIN
 
+pytestmark = pytest.mark.usefixtures("offered")
+
 BACK = Backward(protocol=UDP)
 MIXED = [
     PLAIN + packet(1),

@@ -66,13 +66,13 @@ class Traffic:
 
     @property
     def handshake_seconds(self) -> float | None:
-        """From the first initiation to the first transport data: one round trip and the work on both sides."""
+        """From the first initiation to the first transport data, message 4: one round trip and the work on both sides."""
         begun = self.first_seen.get(MessageType.HANDSHAKE_INITIATION)
         done = self.first_seen.get(MessageType.TRANSPORT_DATA)
         return None if begun is None or done is None else done - begun
 
     def violations(self, mtu: int) -> list[str]:
-        """What is not as the paper (section 5.4) has it, in words; `mtu` is that of the tunnel, which caps padding."""
+        """What is neither as the paper (section 5.4) has it nor message 5, in words; `mtu` is that of the tunnel."""
         found = list(self.foreign_examples)
         for (kind, size), number in sorted(self.datagrams.items()):
             if not _is_message(kind, size, mtu):
@@ -89,6 +89,8 @@ def _is_message(kind: int, size: int, mtu: int) -> bool:
     if kind == MessageType.TRANSPORT_DATA:
         padded = size - TRANSPORT_OVERHEAD
         return 0 <= padded <= mtu and (padded % 16 == 0 or padded == mtu)
+    if kind == MessageType.EXTENDED_DATA:
+        return 0 <= size - TRANSPORT_OVERHEAD <= mtu
     return _FIXED_SIZES.get(MessageType(kind)) == size if kind in _FIXED_SIZES else False
 
 
@@ -114,6 +116,8 @@ def classify(frame: memoryview, segment_size: int, ports: frozenset[int], traffi
         return 0
     payload, size = udp + _UDP_SIZE, length - _UDP_SIZE
     kind = int.from_bytes(frame[payload : payload + 4], "little")
+    if kind & 0xFF == MessageType.EXTENDED_DATA:
+        kind = int(MessageType.EXTENDED_DATA)  # flags and segment size follow it
     whole, tail = divmod(size, segment_size) if segment_size else (1, 0)
     traffic.datagrams[kind, segment_size or size] += whole
     if tail:

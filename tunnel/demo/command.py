@@ -152,11 +152,11 @@ def _check_traffic(traffic: Traffic, mtu: int, step: Step) -> float:
     """Return how long the handshake took, in seconds."""
     violations = traffic.violations(mtu)
     if violations:
-        raise TunnelError(f"not only WireGuard: {'; '.join(violations)}")
+        raise TunnelError(f"not only our messages: {'; '.join(violations)}")
     handshake = traffic.handshake_seconds
     if handshake is None:
         raise TunnelError("no handshake was seen")
-    step.detail = f"{traffic.datagrams.total()} datagrams, all WireGuard"
+    step.detail = f"{traffic.datagrams.total()} datagrams, handshakes and sealed data"
     return handshake
 
 

@@ -46,7 +46,8 @@ class Report:
         return self.traffic.datagrams.total()
 
     def _on_the_cable(self) -> str:
-        handshakes = self.datagrams - self.traffic.count(MessageType.TRANSPORT_DATA)
+        data = self.traffic.count(MessageType.TRANSPORT_DATA) + self.traffic.count(MessageType.EXTENDED_DATA)
+        handshakes = self.datagrams - data
         unseen = f"; {self.traffic.lost} frames passed unseen" if self.traffic.lost else ""
         return f"{handshakes} of handshakes, all others sealed, {self.traffic.foreign} foreign{unseen}"
 

@@ -94,6 +94,7 @@ async def test_packets_wait_for_the_handshake() -> None:
 # ---- work that the kernel left to us ----------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("offered", [None], indirect=True)
 async def test_a_checksum_that_the_kernel_left_is_completed() -> None:
     async with session() as (left, right):
         flow = Flow(protocol=UDP)

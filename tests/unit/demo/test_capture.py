@@ -35,7 +35,7 @@ def look(*frames: bytes, segment_size: int = 0) -> Traffic:
     return traffic
 
 
-@pytest.mark.parametrize(("kind", "size"), [(1, 148), (2, 92), (3, 64), (4, 32), (4, 128), (4, 1452)])
+@pytest.mark.parametrize(("kind", "size"), [(1, 148), (2, 92), (3, 64), (4, 32), (4, 128), (4, 1452), (5, 32), (5, 33)])
 def test_every_message_is_wireguard_over_either_family(kind: int, size: int) -> None:
     datagram = udp(message(kind, size))
     traffic = look(ipv4(socket.IPPROTO_UDP, datagram), ipv6(socket.IPPROTO_UDP, datagram))
@@ -43,9 +43,15 @@ def test_every_message_is_wireguard_over_either_family(kind: int, size: int) -> 
     assert traffic.datagrams == {(kind, size): 2}
 
 
+def test_flags_and_segment_size_of_message_5_do_not_make_it_another_message() -> None:
+    traffic = look(ipv4(socket.IPPROTO_UDP, udp(message(0x05580B05, 1452))), segment_size=1452)
+    assert traffic.violations(MTU) == []
+    assert traffic.datagrams == {(5, 1452): 1}
+
+
 @pytest.mark.parametrize(
     ("kind", "size"),
-    [(1, 147), (2, 148), (3, 92), (4, 31), (4, 33), (4, 1453), (5, 148), (0, 148), (0x0104, 148), (0x45, 1452)],
+    [(1, 147), (2, 148), (3, 92), (4, 31), (4, 33), (4, 1453), (5, 31), (5, 1453), (6, 148), (0, 148), (0x0104, 148), (0x45, 1452)],
 )
 def test_a_wrong_type_or_size_is_a_violation(kind: int, size: int) -> None:
     traffic = look(ipv4(socket.IPPROTO_UDP, udp(message(kind, size))))

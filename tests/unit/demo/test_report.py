@@ -16,7 +16,7 @@ REPORT = Report(
     ping_ipv4=RoundTrip(0.5, 0.75),
     ping_ipv6=RoundTrip(0.6, 0.85),
     download=Download(size=250_000_000, seconds=4.0, sha256="ab" * 32),
-    traffic=Traffic(Counter({(1, 148): 1, (2, 92): 1, (4, 1452): 1000}), lost=3),
+    traffic=Traffic(Counter({(1, 148): 1, (2, 92): 1, (4, 1452): 600, (5, 1452): 400}), lost=3),
 )
 
 
@@ -30,7 +30,8 @@ def test_the_json_document_has_units_in_its_names() -> None:
         "handshake_initiation": 1,
         "handshake_response": 1,
         "cookie_reply": 0,
-        "transport_data": 1000,
+        "transport_data": 600,
+        "extended_data": 400,
     }
 
 

@@ -29,7 +29,7 @@ def route(destination: str) -> bytes:
 
 
 def passes(wanted: str, data: bytes, offset: int = 0) -> bool:
-    sieve = _Sieve(Decoder(), ip_network(wanted))
+    sieve = _Sieve(Decoder(), [ip_network(wanted)])
     return isinstance(sieve(data, offset, int.from_bytes(data[offset : offset + 4], "little")), tuple)
 
 
@@ -47,6 +47,13 @@ def test_the_neighbour_in_the_same_datagram_is_not_mistaken_for_it() -> None:
     first, second = route("10.9.0.0/24"), route("10.8.0.0/24")
     assert not passes("10.8.0.0/24", first + second)
     assert passes("10.8.0.0/24", first + second, offset=len(first))
+
+
+def test_each_of_several_wanted_routes_is_decoded() -> None:
+    wanted = ["10.8.0.0/24", "10.9.0.0/16"]
+    sieve = _Sieve(Decoder(), [ip_network(network) for network in wanted])
+    messages = [route(network) for network in [*wanted, "10.10.0.0/24"]]
+    assert [isinstance(sieve(data, 0, len(data)), tuple) for data in messages] == [True, True, False]
 
 
 def test_the_end_of_the_dump_is_always_decoded() -> None:

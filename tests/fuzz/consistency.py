@@ -23,7 +23,7 @@ def assert_consistent(device: Device) -> None:
     assert device.deadline <= min([inf, *(peer.timers.deadline for peer in peers)])
     assert {id(peer) for _, _, peer in device._schedule} <= set(map(id, peers))
     assert len(device._schedule) <= MAX_STALE_ENTRIES * len(peers)
-    assert len(device._handshakes) <= MAX_QUEUED_HANDSHAKES
+    assert len(device._intake) <= MAX_QUEUED_HANDSHAKES
 
 
 def indices_of(peer: Peer) -> list[tuple[int, object]]:

@@ -149,7 +149,7 @@ class Conversations(RuleBasedStateMachine):
 
     @rule(host=HOSTS)
     def load(self, host: int) -> None:
-        self.hosts[host].device._load.arrived(UNDER_LOAD_QUEUED_HANDSHAKES, self.now)
+        self.hosts[host].device._intake._load.arrived(UNDER_LOAD_QUEUED_HANDSHAKES, self.now)
 
     @rule(host=HOSTS)
     def restart(self, host: int) -> None:

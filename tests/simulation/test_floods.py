@@ -69,7 +69,7 @@ def test_strangers_get_less_than_they_send_and_the_queue_stays_short() -> None:
     answered = sum(len(datagram) for _, _, datagram in right.sent)
     assert answered < flood.count * 148 / 2
     assert {len(datagram) for _, _, datagram in right.sent} == {64}
-    assert len(right.device._handshakes) <= UNDER_LOAD_QUEUED_HANDSHAKES
+    assert len(right.device._intake) <= UNDER_LOAD_QUEUED_HANDSHAKES
     network.run(5)
     assert right.events == [UnderLoad(True), UnderLoad(False)]
     assert right.device.deadline == inf

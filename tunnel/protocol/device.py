@@ -1,7 +1,7 @@
 """The device: all peers behind one identity, as a state machine without I/O.
 
-Feed it packets and datagrams in batches, and the time; take what it made. Handshake messages wait in a bounded queue, a
-few are consumed whenever `expire` is called, and data never waits for them.
+Feed it packets and datagrams in batches, and the time; take what it made. Handshake messages wait in a bounded queue
+(`tunnel.protocol.intake`), a few are consumed whenever `expire` is called, and data never waits for them.
 
     send(packets)      ─ allowed IPs ─▶ Peer.send ──▶ take_datagrams()
     receive(datagrams) ─ index table ─▶ Peer.receive ▶ take_packets(), take_datagrams(), take_events()
@@ -12,7 +12,6 @@ that were passed in are used again.
 """
 
 import heapq
-from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import count, repeat
 from math import inf
@@ -22,34 +21,27 @@ from tunnel.config.snapshot import DeviceSnapshot
 from tunnel.endpoint import Endpoint
 from tunnel.keys import PrivateKey, PublicKey, Rng
 from tunnel.noise.handshake import Responder
-from tunnel.protocol.constants import HANDSHAKE_BUDGET, MAX_QUEUED_HANDSHAKES
-from tunnel.protocol.cookie import CookieChecker, pack_source
-from tunnel.protocol.events import Event, UnderLoad
+from tunnel.protocol.events import Event
 from tunnel.protocol.handshakes import PendingHandshake
 from tunnel.protocol.host import Host
+from tunnel.protocol.intake import HandshakeIntake
 from tunnel.protocol.keypair import Keypair
-from tunnel.protocol.load import LoadMeter
 from tunnel.protocol.peer import Peer
-from tunnel.protocol.ratelimiter import RateLimiter
 from tunnel.protocol.stats import DropReason
 from tunnel.protocol.trains import has_one_receiver
 from tunnel.protocol.transport import MAX_PACKET
 from tunnel.wire import ip
 from tunnel.wire.control import Capability
 from tunnel.wire.messages import (
-    INITIATION_SIZE,
-    RESPONSE_SIZE,
     TRANSPORT_HEADER_SIZE,
     TRANSPORT_OVERHEAD,
     Initiation,
     MessageType,
     Response,
     message_type,
-    pack_cookie_reply,
     parse_cookie_reply,
     parse_initiation,
     parse_response,
-    sender_index,
 )
 from tunnel.wire.train import Outbound, Train
 
@@ -63,11 +55,7 @@ class Device:
         self._host = Host(rng, stamp)
         self._peers: dict[PublicKey, Peer] = {}
         self._responder: Responder | None = None
-        self._cookie_checker: CookieChecker | None = None
-        self._handshakes: deque[tuple[bytes, Endpoint]] = deque()
-        self._load = LoadMeter()
-        self._was_under_load = False
-        self._rate_limiter = RateLimiter()
+        self._intake = HandshakeIntake(self._host)
         self._schedule: list[tuple[float, int, Peer]] = []
         self._tickets = count()
 
@@ -118,7 +106,7 @@ class Device:
     def down(self, now: float) -> None:
         """No more sessions; the configuration stays. What there is to send now tells peers that are like us."""
         self._host.is_up = False
-        self._handshakes.clear()
+        self._intake.clear()
         for peer in self._peers.values():
             peer.down(now)
             self._reschedule(peer)
@@ -219,10 +207,7 @@ class Device:
     @property
     def deadline(self) -> float:
         """When to call `expire` next; in the past if handshakes wait, infinite if nothing is to come."""
-        if self._handshakes:
-            return -inf
-        deadline = self._schedule[0][0] if self._schedule else inf
-        return min(deadline, self._load.until) if self._was_under_load else deadline
+        return min(self._schedule[0][0] if self._schedule else inf, self._intake.deadline)
 
     def expire(self, now: float) -> None:
         """Handle the timers that are due and a few of the handshake messages that wait."""
@@ -233,9 +218,9 @@ class Device:
             peer.scheduled = inf
             peer.expire(now)
             self._reschedule(peer)
-        for _ in range(min(HANDSHAKE_BUDGET, len(self._handshakes))):
-            self._consume_handshake(*self._handshakes.popleft(), now)
-        self._note_load(now)
+        for message, endpoint in self._intake.take():
+            self._consume_handshake(message, endpoint, now)
+        self._intake.note_load(now)
 
     def _reschedule(self, peer: Peer) -> None:
         """Keep `peer` in the schedule at, or before, its deadline; a later one is found out when it comes up."""
@@ -265,50 +250,10 @@ class Device:
         self._reschedule(keypair.peer)
 
     def _receive_handshake(self, datagram: memoryview, endpoint: Endpoint, now: float) -> None:
-        """Refuse cheaply what need not wait for a turn: nothing is kept for a sender who does not know our key."""
-        kind, size = message_type(datagram), len(datagram)
-        if kind == MessageType.COOKIE_REPLY:
+        if message_type(datagram) == MessageType.COOKIE_REPLY:
             self._consume_cookie_reply(datagram, now)
-            return
-        if (kind, size) not in (
-            (MessageType.HANDSHAKE_INITIATION, INITIATION_SIZE),
-            (MessageType.HANDSHAKE_RESPONSE, RESPONSE_SIZE),
-        ):
-            self._host.drops.count(DropReason.MALFORMED_DATAGRAM)
-            return
-        assert self._cookie_checker is not None
-        message = bytes(datagram)
-        if not self._cookie_checker.check_mac1(message):
-            self._host.drops.count(DropReason.WRONG_MAC1)
-            return
-        self._load.arrived(len(self._handshakes), now)
-        self._note_load(now)
-        if self._was_under_load and not self._has_proved_its_address(message, endpoint, now):
-            return
-        if len(self._handshakes) >= MAX_QUEUED_HANDSHAKES:
-            self._host.drops.count(DropReason.HANDSHAKE_QUEUE_FULL)
-            return
-        self._handshakes.append((message, endpoint))
-
-    def _has_proved_its_address(self, message: bytes, endpoint: Endpoint, now: float) -> bool:
-        """Under load: MAC2 must hold a cookie of ours; who has none gets one, and only then a token bucket."""
-        assert self._cookie_checker is not None
-        source = pack_source(endpoint)
-        if not self._cookie_checker.check_mac2(message, source, now):
-            self._host.drops.count(DropReason.WRONG_MAC2)
-            reply = self._cookie_checker.create_reply(message, sender_index(message), source, now)
-            self._host.datagrams.append((Train.single(memoryview(pack_cookie_reply(reply))), endpoint))
-            return False
-        if not self._rate_limiter.allow(endpoint.packed, now):
-            self._host.drops.count(DropReason.RATE_LIMITED)
-            return False
-        return True
-
-    def _note_load(self, now: float) -> None:
-        is_under_load = self._load.is_under_load(now)
-        if is_under_load != self._was_under_load:
-            self._was_under_load = is_under_load
-            self._host.events.append(UnderLoad(is_under_load))
+        else:
+            self._intake.add(datagram, endpoint, now)
 
     def _consume_handshake(self, datagram: bytes, endpoint: Endpoint, now: float) -> None:
         initiation = parse_initiation(datagram)
@@ -361,9 +306,8 @@ class Device:
         if identity == self._host.identity:
             return
         self._host.identity = identity
-        self._handshakes.clear()
+        self._intake.identity_changed(identity)
         self._responder = Responder(identity) if identity else None
-        self._cookie_checker = CookieChecker(identity.public_key, self._host.rng) if identity else None
         if identity:
             self._remove_peer(identity.public_key, now)
         for peer in self._peers.values():

@@ -1,5 +1,7 @@
 """The device as configured: patches, up and down, routing, snapshots, and what is never shown."""
 
+import gc
+import weakref
 from ipaddress import ip_network
 from math import inf
 
@@ -172,6 +174,18 @@ def test_a_removed_peer_is_not_kept_by_the_schedule() -> None:
     assert left.device.deadline == inf
     assert all(entry[2] is not peer for entry in left.device._schedule)
     assert indices_of(left) == 0
+
+
+def test_a_removed_peer_is_freed_at_once_and_its_secrets_with_it() -> None:
+    """Not some time later, when the garbage collector comes by."""
+    network, left, right = create_session()
+    peer = weakref.ref(peer_of(left, right))
+    gc.disable()
+    try:
+        left.device.apply(DevicePatch(replace_peers=True), network.clock.now())
+        assert peer() is None
+    finally:
+        gc.enable()
 
 
 def test_the_mtu_caps_padding() -> None:

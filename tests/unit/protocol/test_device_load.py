@@ -229,7 +229,7 @@ def test_the_queue_of_handshakes_ends() -> None:
         proof = outsider.prove(source)
         for _ in range(BURST):
             receive(right.device, proof, source, outsider.now)
-    assert len(right.device._handshakes) == MAX_QUEUED_HANDSHAKES
+    assert len(right.device._intake) == MAX_QUEUED_HANDSHAKES
     surplus = (MAX_QUEUED_HANDSHAKES // BURST + 1) * BURST - MAX_QUEUED_HANDSHAKES
     assert right.drops()["handshake_queue_full"] == surplus
 

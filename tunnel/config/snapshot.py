@@ -15,7 +15,7 @@ from tunnel.keys import NO_PRESHARED_KEY, PresharedKey, PrivateKey, PublicKey
 class PeerSnapshot:
     """One peer. `last_handshake` is in seconds since 1970 (0: never); `drops` are named as `DropReason` values.
 
-    `extensions` names what is in use towards it beyond plain WireGuard (`tunnel.protocol.extension`); None: nobody knows.
+    `extensions` names what is in use towards it beyond plain WireGuard (`protocol.extension`); None: nobody knows.
     """
 
     public_key: PublicKey

@@ -66,7 +66,7 @@ class Traffic:
 
     @property
     def handshake_seconds(self) -> float | None:
-        """From the first initiation to the first transport data, message 4: one round trip and the work on both sides."""
+        """From the first initiation to the first message 4: one round trip and the work on both sides."""
         begun = self.first_seen.get(MessageType.HANDSHAKE_INITIATION)
         done = self.first_seen.get(MessageType.TRANSPORT_DATA)
         return None if begun is None or done is None else done - begun

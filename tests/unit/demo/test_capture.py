@@ -51,8 +51,10 @@ def test_flags_and_segment_size_of_message_5_do_not_make_it_another_message() ->
 
 @pytest.mark.parametrize(
     ("kind", "size"),
-    [(1, 147), (2, 148), (3, 92), (4, 31), (4, 33), (4, 1453), (5, 31), (5, 1453), (6, 148)]
-    + [(0, 148), (0x0104, 148), (0x45, 1452)],
+    [
+        *[(1, 147), (2, 148), (3, 92), (4, 31), (4, 33), (4, 1453), (5, 31), (5, 1453), (6, 148)],
+        *[(0, 148), (0x0104, 148), (0x45, 1452)],
+    ],
 )
 def test_a_wrong_type_or_size_is_a_violation(kind: int, size: int) -> None:
     traffic = look(ipv4(socket.IPPROTO_UDP, udp(message(kind, size))))

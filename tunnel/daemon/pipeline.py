@@ -59,10 +59,10 @@ _ARENA_SIZE = 256 * 1024
 _LONG_HEADERS = 72
 
 _PARTIAL = int(ExtendedFlag.PARTIAL)
-_SLICES_OF: dict[int, int] = {
-    GsoType.TCPV4: Capability.TCP_SLICES,
-    GsoType.TCPV6: Capability.TCP_SLICES,
-    GsoType.UDP_L4: Capability.UDP_SLICES,
+_SLICES_OF = {
+    int(GsoType.TCPV4): int(Capability.TCP_SLICES),
+    int(GsoType.TCPV6): int(Capability.TCP_SLICES),
+    int(GsoType.UDP_L4): int(Capability.UDP_SLICES),
 }
 """GSO type -> what a peer must take, to get such a superpacket in slices."""
 
@@ -188,7 +188,7 @@ class Pipeline:
             self._device.send_train(peer, outbound, now)
         self._transmit(self._device.take_datagrams())
 
-    def _cut(self, frame: memoryview, takes: Capability | None) -> list[Outbound] | Refusal:
+    def _cut(self, frame: memoryview, takes: int | None) -> list[Outbound] | Refusal:
         """Into slices, if the peer takes them and the superpacket is like most; else into packets."""
         if takes is None:
             return self._segmenter.segment(frame, self._arena, self._device.mtu)

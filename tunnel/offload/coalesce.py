@@ -16,10 +16,10 @@ with SLICE are slices, and not ours (tunnel.offload.slices).
 
 from collections.abc import Collection, Sequence
 
-from tunnel.offload.flow import CWR, IPV4_SIZE, TCP, UDP, Refusal, parse_layout
+from tunnel.offload.flow import CWR, IPV4_SIZE, TCP, UDP, Layout, Refusal, parse_layout
 from tunnel.offload.ipv4 import checksums
 from tunnel.offload.rows import Rows, RowTables
-from tunnel.offload.run import CLOSING, Run, parse_run
+from tunnel.offload.run import CLOSING, Run, begin_run
 from tunnel.offload.slices import Rebuilder
 from tunnel.offload.superpacket import Frame, partial_header
 from tunnel.wire import ip
@@ -95,24 +95,26 @@ class Coalescer:
         items: list[Run | Frame] = []
         for row in range(start, end):
             packet = _packet(train, row)
-            item = self._parse(packet, is_partial) or self._single(packet, is_partial)
-            if item is not None:
-                items.append(item)
+            layout = parse_layout(packet)
+            run = self._begin(packet, layout, is_partial)
+            if run is not None:
+                items.append(run)
+            elif not is_partial:
+                items += [[PLAIN, packet]] if packet else []
+            elif isinstance(layout, Refusal):
+                self._malformed += 1
+            else:
+                items.append([partial_header(layout), packet])
         return items
 
-    def _parse(self, packet: memoryview, is_partial: bool) -> Run | None:
-        run = parse_run(packet, is_partial)
-        return run if run is not None and run.layout.protocol in self._protocols else None
+    def _begin(self, packet: memoryview, layout: Layout | Refusal, is_partial: bool) -> Run | None:
+        """The run that begins with a packet; None if it joins no others."""
+        if isinstance(layout, Refusal) or layout.protocol not in self._protocols:
+            return None  # not TCP or UDP, a fragment, not whole, or not for this TUN
+        return begin_run(packet, layout, is_partial)
 
-    def _single(self, packet: memoryview, is_partial: bool) -> Frame | None:
-        """The frame of a packet that joins no others."""
-        if not is_partial:
-            return [PLAIN, packet] if packet else None
-        layout = parse_layout(packet)
-        if isinstance(layout, Refusal):
-            self._malformed += 1
-            return None
-        return [partial_header(layout), packet]
+    def _parse(self, packet: memoryview, is_partial: bool) -> Run | None:
+        return self._begin(packet, parse_layout(packet), is_partial)
 
     def _compared(self, train: Train, rows: int, is_partial: bool) -> list[Run | Frame]:
         """The first `rows` packets, which lie in equal space, all at once."""

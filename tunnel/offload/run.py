@@ -24,8 +24,6 @@ from tunnel.offload.flow import (
     PSH,
     TCP,
     Layout,
-    Refusal,
-    parse_layout,
 )
 from tunnel.offload.superpacket import (
     MAX_SUPERPACKET,
@@ -160,15 +158,12 @@ class Run:
         return self.is_intact
 
 
-def parse_run(packet: memoryview, is_partial: bool = False) -> Run | None:
+def begin_run(packet: memoryview, layout: Layout, is_partial: bool = False) -> Run | None:
     """The run that a packet, without padding, is by itself; None if it can have no part in a superpacket."""
-    layout = parse_layout(packet)
-    if isinstance(layout, Refusal):
-        return None  # not TCP or UDP, a fragment, or not whole
-    if layout.transport != (IPV4_SIZE if layout.version == 4 else IPV6_SIZE):
-        return None  # options may differ in meaning by packet, and a routing header changes the pseudo-header
     if len(packet) == layout.payload:
         return None  # nothing to append: an acknowledgement counts by being there
+    if layout.transport != (IPV4_SIZE if layout.version == 4 else IPV6_SIZE):
+        return None  # options may differ in meaning by packet, and a routing header changes the pseudo-header
     if layout.protocol == TCP:
         flags = packet[layout.transport + 13]
         if flags & ~_JOINABLE or not flags & ACK:

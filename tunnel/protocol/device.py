@@ -45,6 +45,9 @@ from tunnel.wire.messages import (
 )
 from tunnel.wire.train import Outbound, Train
 
+_TRANSPORT_DATA = int(MessageType.TRANSPORT_DATA)
+_EXTENDED_DATA = int(MessageType.EXTENDED_DATA)
+
 
 class Device:
     """`rng(n)` gives n random bytes; `stamp()` a 12-byte TAI64N later than any before it, across restarts too."""
@@ -378,6 +381,7 @@ def _receiver(train: Train) -> int | None:
     """The receiver index of its data; None if it is not data."""
     if train.last < TRANSPORT_OVERHEAD:
         return None
-    if message_type(train.buffer) != MessageType.TRANSPORT_DATA and train.buffer[0] != MessageType.EXTENDED_DATA:
+    word = int.from_bytes(train.buffer[:8], "little")
+    if word & 0xFFFFFFFF != _TRANSPORT_DATA and word & 0xFF != _EXTENDED_DATA:
         return None
-    return int.from_bytes(train.buffer[4:8], "little")
+    return word >> 32

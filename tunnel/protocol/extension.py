@@ -11,6 +11,7 @@ two in each direction, derived from the transport keys; which one a message is u
 """
 
 from collections.abc import Iterator
+from functools import lru_cache
 from math import inf
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
@@ -25,16 +26,18 @@ LABEL = b"tunnel extension 1, message 5"
 
 Aead = ChaCha20Poly1305 | AESGCM
 
-_SLICE_FLAGS = int(ExtendedFlag.SLICE | ExtendedFlag.LAST)
+_SLICE = int(ExtendedFlag.SLICE)
+_LAST = int(ExtendedFlag.LAST)
 _PARTIAL = int(ExtendedFlag.PARTIAL)
 _AES = int(ExtendedFlag.AES_256_GCM)
 
 
 class Extension:
-    """The extensions of one keypair: `offered` is what we take, `heard` what the other says that it takes.
+    """The extensions of one keypair: `offered` is what we take.
 
-    `flags` is what the header of every message 5 of ours has, besides what the single message is; `remote_mtu` is that
-    of the other's inner interface, in bytes, 0 until we know it.
+    `takes`, bits of `Capability`, is what the other takes of what we can do; None while we have heard nothing, and send
+    nothing but message 4. `flags` is what the header of every message 5 of ours has, besides what the single message
+    is; `remote_mtu` is that of the other's inner interface, in bytes, 0 until we know it.
     """
 
     __slots__ = (
@@ -45,38 +48,28 @@ class Extension:
         "_receive_keys",
         "_send_keys",
         "flags",
-        "heard",
         "offered",
         "remote_mtu",
         "sealer",
+        "takes",
     )
 
     def __init__(self, keys: TransportKeys, offered: Capability, *, is_initiator: bool) -> None:
         self.offered = offered
-        self.heard: Capability | None = None
+        self.takes: int | None = None
         self.remote_mtu = 0
         self.flags = 0
         self.sealer: Aead | None = None
         self._send_keys = kdf2(keys.send, LABEL)
         self._receive_keys = kdf2(keys.receive, LABEL)
         self._openers: dict[int, Aead] = {}
-        self._accepted = _accepted_flags(offered)
+        self._accepted = _accepted_flags(int(offered))
         self._hello_due = inf if is_initiator else -inf
         self._hellos_left = HELLO_ATTEMPTS
 
-    @property
-    def takes(self) -> Capability | None:
-        """What the other takes of what we can do; None while we have heard nothing, and send nothing but message 4."""
-        if self.heard is None:
-            return None
-        return self.heard & (self.offered | ~Capability.AES_256_GCM)
-
     def accepts(self, flags: int) -> bool:
         """Whether a message 5 with these flags is something that we said that we take, and makes sense."""
-        if flags & ~self._accepted:
-            return False
-        kind = flags & ~_AES
-        return kind in (0, _PARTIAL) or (kind & ~_SLICE_FLAGS == 0 and bool(kind & ExtendedFlag.SLICE))
+        return flags in self._accepted
 
     def opener(self, flags: int) -> Aead:
         """What opens messages with these flags, which we accept."""
@@ -88,7 +81,7 @@ class Extension:
 
     def is_hello_due(self, now: float) -> bool:
         """Whether to say hello now that something came: the responder does, until it is answered."""
-        return self.heard is None and now >= self._hello_due and self._hellos_left > 0
+        return self.takes is None and now >= self._hello_due and self._hellos_left > 0
 
     def hello_sent(self, now: float) -> None:
         self._hello_due = now + HELLO_INTERVAL
@@ -96,7 +89,7 @@ class Extension:
 
     def consume_hello(self, hello: Hello) -> None:
         """From now on message 5 may be sent, sealed with AES if both want that."""
-        self.heard = hello.capabilities
+        self.takes = int(hello.capabilities & (self.offered | ~Capability.AES_256_GCM))
         self.remote_mtu = hello.mtu
         is_aes = bool(hello.capabilities & self.offered & Capability.AES_256_GCM)
         self.flags = _AES if is_aes else 0
@@ -122,7 +115,9 @@ def _cipher(keys: tuple[bytes, bytes], is_aes: bool) -> Aead:
     return AESGCM(keys[1]) if is_aes else ChaCha20Poly1305(keys[0])
 
 
-def _accepted_flags(offered: Capability) -> int:
-    flags = _SLICE_FLAGS if offered & SLICES else 0
-    flags |= _PARTIAL if offered & Capability.PARTIAL else 0
-    return flags | (_AES if offered & Capability.AES_256_GCM else 0)
+@lru_cache
+def _accepted_flags(offered: int) -> frozenset[int]:
+    """Every combination that makes sense, of what is offered."""
+    kinds = {0} | ({_SLICE, _SLICE | _LAST} if offered & SLICES else set())
+    kinds |= {_PARTIAL} if offered & Capability.PARTIAL else set()
+    return frozenset(kinds | ({kind | _AES for kind in kinds} if offered & Capability.AES_256_GCM else set()))

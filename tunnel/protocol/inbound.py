@@ -22,6 +22,9 @@ from tunnel.wire.train import Train
 if TYPE_CHECKING:
     from tunnel.protocol.peer import Peer
 
+_EXTENDED_DATA = int(MessageType.EXTENDED_DATA)
+_SLICE = int(ExtendedFlag.SLICE)
+
 
 def hand_on(train: Train, peer: "Peer", host: Host, frames: list[memoryview]) -> bool:
     """Give the packets whose source `peer` may use to the host; return whether any was more than a keepalive.
@@ -70,4 +73,4 @@ def _is_uniform(train: Train) -> bool:
 
 
 def _is_sliced(train: Train) -> bool:
-    return train.buffer[0] == MessageType.EXTENDED_DATA and bool(train.buffer[1] & ExtendedFlag.SLICE)
+    return train.buffer[0] == _EXTENDED_DATA and train.buffer[1] & _SLICE != 0

@@ -78,8 +78,8 @@ class Keypair:
         return now - self.created < REJECT_AFTER_TIME
 
     @property
-    def takes(self) -> Capability | None:
-        """What the other side takes beyond plain WireGuard; None: nothing, and no message 5."""
+    def takes(self) -> int | None:
+        """What the other side takes beyond plain WireGuard (`Capability`); None: nothing, and no message 5."""
         return None if self.extension is None else self.extension.takes
 
     def __repr__(self) -> str:

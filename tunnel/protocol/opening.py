@@ -17,6 +17,8 @@ from tunnel.wire.train import Train
 MIN_PART = 4
 """Datagrams between two gaps, on the average, from which on opening them at once is worth the views that it needs."""
 
+_EXTENDED_DATA = int(MessageType.EXTENDED_DATA)
+
 CountDrop = Callable[[DropReason, int], None]
 
 
@@ -39,7 +41,7 @@ def open_train(keypair: Keypair, train: Train, nonces: Nonces, drop: CountDrop) 
 
 
 def _is_expected(keypair: Keypair, train: Train) -> bool:
-    if train.buffer[0] != MessageType.EXTENDED_DATA:
+    if train.buffer[0] != _EXTENDED_DATA:
         return True
     return keypair.extension is not None and keypair.extension.accepts(train.buffer[1])
 

@@ -38,6 +38,9 @@ from tunnel.wire.train import Outbound, Train
 MAX_SLICES = 4096
 """More than one superpacket is ever cut into at once."""
 
+_TAKES_PARTIAL = int(Capability.PARTIAL)
+_SLICE = int(ExtendedFlag.SLICE)
+
 
 class Peer:
     """State and behaviour towards one public key. `scheduled` belongs to the device, which keeps our deadline there."""
@@ -66,7 +69,7 @@ class Peer:
             self.drops.count(DropReason.NO_ENDPOINT, len(lengths))
             return
         takes = self.takes(now)
-        if flags and (takes is None or not takes & Capability.PARTIAL):
+        if flags and (takes is None or not takes & _TAKES_PARTIAL):
             _complete_checksums(slots, lengths, flags)
             flags = ()
         keypair = self.keypairs.current
@@ -84,8 +87,8 @@ class Peer:
             self.timers.data_sent(now)
         self.handshakes.rekey_after_sending(keypair, now)
 
-    def takes(self, now: float) -> Capability | None:
-        """What the peer takes just now beyond plain WireGuard; None: no message 5."""
+    def takes(self, now: float) -> int | None:
+        """What the peer takes just now beyond plain WireGuard (`Capability`); None: no message 5."""
         keypair = self.keypairs.current
         if keypair is None or keypair.extension is None or not keypair.can_send(MAX_SLICES, now):
             return None
@@ -145,9 +148,8 @@ class Peer:
             self.send(*outbound.slots(), now)
             return
         if outbound.segment:
-            flags, is_end = int(ExtendedFlag.SLICE), outbound.is_end
-            train, nonces = outbound.train, self._host.nonces
-            seal_extended_train(keypair, train, nonces, flags, segment=outbound.segment, is_end=is_end)
+            train, _, _, segment, is_end = outbound
+            seal_extended_train(keypair, train, self._host.nonces, _SLICE, segment=segment, is_end=is_end)
         elif keypair.takes is None:
             seal_train(keypair, outbound.train, self._host.nonces)
         else:

@@ -61,12 +61,9 @@ class _Plan:
         "bodies",
         "counters",
         "first_bytes",
-        "flags",
         "ipv4_lengths",
         "ipv4_sources",
         "packets",
-        "sizes_and_receivers",
-        "types",
         "words",
     )
 
@@ -80,9 +77,6 @@ class _Plan:
         self._train = train
         self._headers: list[memoryview] = []
         self.words = column("<u8", 0)
-        self.types = column("u1", 0)
-        self.flags = column("u1", 1)
-        self.sizes_and_receivers = column("V6", 2)
         self.counters = column("<u8", 8)
         self.first_bytes = column("u1", start)
         has_headers = min(size, train.last) >= TRANSPORT_OVERHEAD + _IPV4_HEADER_SIZE
@@ -141,13 +135,18 @@ def seal_extended_train(
 
 def has_one_receiver(train: Train) -> bool:
     """Whether all datagrams, of at least 32 bytes, agree in type and receiver, and in what else a train agrees in."""
-    plan = _plan_of(train)
-    if _is_constant(plan.words):
+    words = _plan_of(train).words.tobytes()
+    first = words[:8]
+    if words == first * train.count:
         return True
-    if train.buffer[0] != _EXTENDED or not (_is_constant(plan.types) and _is_constant(plan.sizes_and_receivers)):
+    if train.buffer[0] != _EXTENDED:
         return False
-    flags = plan.flags.tobytes()
-    return flags.count(flags[0] | _LAST) + flags.count(flags[0] & ~_LAST) == train.count
+    flags = words[1::8]
+    if flags.count(flags[0] | _LAST) + flags.count(flags[0] & ~_LAST) != train.count:
+        return False
+    alike = bytearray(first * train.count)
+    alike[1::8] = flags
+    return words == alike
 
 
 def split_at_gaps(train: Train) -> list[Train]:

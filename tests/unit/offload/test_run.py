@@ -1,11 +1,14 @@
 import pytest
 
 from tests.properties.superpackets import ACK, CWR, UDP, Flow, Superpacket
-from tunnel.offload.run import Run, parse_run
+from tunnel.offload.flow import Refusal, parse_layout
+from tunnel.offload.run import Run, begin_run
 
 
 def run_of(packet: bytes) -> Run:
-    run = parse_run(memoryview(packet))
+    layout = parse_layout(memoryview(packet))
+    assert not isinstance(layout, Refusal)
+    run = begin_run(memoryview(packet), layout)
     assert run is not None
     return run
 
@@ -16,16 +19,16 @@ def joined(packets: list[bytes]) -> Run:
     return run
 
 
-@pytest.mark.parametrize("packet", [b"", b"\x45", bytes(60), Flow().packet(b""), Flow(flags=2).packet(b"payload")])
+@pytest.mark.parametrize("packet", [Flow().packet(b""), Flow(flags=2).packet(b"payload")])
 def test_what_cannot_be_part_of_a_superpacket_is_no_run(packet: bytes) -> None:
-    assert parse_run(memoryview(packet)) is None
+    layout = parse_layout(memoryview(packet))
+    assert not isinstance(layout, Refusal)
+    assert begin_run(memoryview(packet), layout) is None
 
 
 def test_a_run_of_one_is_a_frame_of_the_packet_itself() -> None:
-    packet = memoryview(Flow().packet(b"payload"))
-    run = parse_run(packet)
-    assert run is not None
-    header, body = run.frame()
+    packet = Flow().packet(b"payload")
+    header, body = run_of(packet).frame()
     assert (header, body) == (bytes(10), packet)
 
 

@@ -34,3 +34,6 @@ HANDSHAKE_BUDGET = 16
 HELLO_ATTEMPTS = 5
 HELLO_INTERVAL = 1.0
 """A hello that is not answered is said again with what comes next, so often and not sooner."""
+
+PERSISTENT_KEEPALIVE_STEP = 0.5
+"""Persistent keepalives are sent at multiples of this. To wake up once for twenty of them costs a quarter."""

@@ -17,6 +17,7 @@ from math import inf
 
 from tunnel.protocol.constants import (
     KEEPALIVE_TIMEOUT,
+    PERSISTENT_KEEPALIVE_STEP,
     REKEY_TIMEOUT,
     ZERO_KEYS_AFTER_TIME,
 )
@@ -82,8 +83,10 @@ class Timers:
         self._deadlines[Timer.NEW_HANDSHAKE] = inf
 
     def any_authenticated_packet_traversed(self, now: float) -> None:
+        """The next persistent keepalive is due a little early, so that those of many peers leave together."""
         if self.persistent_keepalive:
-            self._deadlines[Timer.PERSISTENT_KEEPALIVE] = now + self.persistent_keepalive
+            due = now + self.persistent_keepalive
+            self._deadlines[Timer.PERSISTENT_KEEPALIVE] = due - due % PERSISTENT_KEEPALIVE_STEP
 
     def handshake_initiated(self, now: float) -> None:
         self._deadlines[Timer.RETRANSMIT] = now + REKEY_TIMEOUT + self._jitter()

@@ -156,6 +156,15 @@ def test_a_persistent_keepalive_follows_whatever_traversed() -> None:
     assert timers.take_due(NOW + 45) == [Timer.PERSISTENT_KEEPALIVE]
 
 
+@pytest.mark.parametrize("now", [100.0, 100.1, 100.49, 100.5, 100.99])
+def test_persistent_keepalives_of_many_peers_fall_together_and_never_late(now: float) -> None:
+    timers = Timers(lambda: 0.0)
+    timers.persistent_keepalive_changed(25)
+    timers.any_authenticated_packet_traversed(now)
+    assert timers.deadline in (125.0, 125.5)
+    assert now + 24.5 < timers.deadline <= now + 25
+
+
 def test_there_is_no_persistent_keepalive_unless_asked_for() -> None:
     timers = create_timers()
     timers.any_authenticated_packet_traversed(NOW)

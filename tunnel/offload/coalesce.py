@@ -34,6 +34,7 @@ MIN_ROWS = 4
 _EXTENDED_DATA = MessageType.EXTENDED_DATA.value
 _SLICE = ExtendedFlag.SLICE.value
 _PARTIAL = ExtendedFlag.PARTIAL.value
+_MARKED = _SLICE | _PARTIAL
 
 
 class Coalescer:
@@ -60,6 +61,9 @@ class Coalescer:
         the kernel to refuse, and an empty one (a keepalive) is left out. Frames are views of the trains' buffers, and
         headers of their own; nothing is written into those buffers. Type and flags are those of a train's first header.
         """
+        if len(trains) == 1 and trains[0].count == 1 and not _flags(trains[0]) & _MARKED:
+            packet = _packet(trains[0], 0)
+            return [[PLAIN, packet]] if packet else []  # alone: there is nothing to join
         frames: list[Frame] = []
         pending: Run | None = None
         for train in trains:

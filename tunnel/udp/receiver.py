@@ -26,7 +26,7 @@ MAX_DATAGRAM = 65535
 MAX_TRAINS = 256
 """Shapes of trains that are remembered, with what others keep in `Train.plan`: some 20 KB each at the most."""
 
-MAX_ORIGINS = 1024
+MAX_ORIGINS = 4096
 """Endpoints in the table, and so roughly the number of peers that can be heard at full speed at once."""
 
 _ANCILLARY_SIZE = GRO_ANCILLARY_SIZE + PKTINFO_ANCILLARY_SIZE

@@ -24,7 +24,7 @@ from tunnel.udp.pktinfo import Ancillary, pack_source
 from tunnel.udp.route import Routing
 from tunnel.wire.train import Train
 
-MAX_PATHS = 1024
+MAX_PATHS = 4096
 """Endpoints in the table, and so roughly the number of peers that can be talked to at full speed at once."""
 
 GSO_PAUSE = 64

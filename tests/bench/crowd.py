@@ -10,6 +10,7 @@ its number, so an answer finds it without a table.
 
 import hashlib
 import os
+import random
 import select
 import socket
 import time
@@ -40,11 +41,11 @@ from tunnel.wire.tai64n import NO_STAMP, next_stamp
 NETWORK = IPv4Network("198.18.0.0/15")
 """Where members are outside: set apart for measuring by RFC 2544."""
 
-KEEPALIVE_INTERVAL = 26.0
-"""Seconds between keepalives of a member: a second more than the hub waits, so that the hub sends its own as well."""
+KEEPALIVE_INTERVAL = 25.0
+"""Seconds from the last message, either way, to a member's keepalive, as with any peer; the hub has the same."""
 
-REKEY_TURNS = 5
-"""Every fifth keepalive comes after a new handshake: the first one that finds its session older than 120 s."""
+REKEY_AFTER_SENDING, REKEY_AFTER_RECEIVING = 120.0, 165.0
+"""How old a session is when its initiator begins the next, with a message that it sends, or one that comes."""
 
 WINDOW = 64
 """Handshakes under way at a time."""
@@ -80,6 +81,8 @@ class Member:
         "_sealer",
         "_stamp",
         "_static_shared",
+        "begun",
+        "keepalive_due",
         "number",
         "received",
     )
@@ -88,6 +91,9 @@ class Member:
         self.number = number
         self.received = 0
         """Data messages, keepalives included, that came for it."""
+        self.begun = 0.0
+        """When its session began."""
+        self.keepalive_due = 0.0
         self._key = key
         self._hub = hub
         self._static_shared = compute_static_shared(key, hub)
@@ -177,20 +183,34 @@ class Crowd:
             self._initiate_again()
         return time.monotonic() - began
 
-    def keep_alive(self, seconds: float) -> None:
-        """For so long: everybody's keepalives, and a new handshake when a session is due for one, evenly spread."""
+    def spread(self) -> None:
+        """As if they had not all begun at once: let everybody say something, evenly, and sessions be of all ages.
+
+        It takes `KEEPALIVE_INTERVAL`, and from there on `keep_alive` goes on.
+        """
         began = time.monotonic()
-        turns = int(seconds / KEEPALIVE_INTERVAL * len(self.members))
-        for turn in range(turns):
-            self._receive_until(began + seconds * turn / turns)
-            cycle, place = divmod(turn, len(self.members))
-            member = self.members[place]
-            if (cycle + place) % REKEY_TURNS == 0:
-                member.prepare()
-                self._initiate(member)
+        for number, member in enumerate(self.members):
+            share = number / len(self.members)
+            self._receive_until(began + KEEPALIVE_INTERVAL * share)
+            self._send(member, member.keepalive())
+        for number, member in enumerate(random.Random(0).sample(self.members, len(self.members))):
+            member.begun = time.monotonic() - REKEY_AFTER_RECEIVING * number / len(self.members)
+
+    def keep_alive(self, seconds: float) -> None:
+        """For so long do what idle peers do: keepalives, unless the hub was first, and new handshakes in time."""
+        end = time.monotonic() + seconds
+        while (now := time.monotonic()) < end:
+            due = min(self.members, key=_keepalive_due)
+            if due.keepalive_due > now:
+                self._receive_until(min(end, due.keepalive_due))
+            elif now - due.begun >= REKEY_AFTER_SENDING:
+                self._rekey(due)
             else:
-                self._send(member, member.keepalive())
-        self._receive_until(began + seconds)
+                self._send(due, due.keepalive())
+
+    def _rekey(self, member: Member) -> None:
+        member.prepare()
+        self._initiate(member)
 
     def say_hello(self) -> None:
         """One keepalive of everybody, under the session that it has."""
@@ -240,6 +260,7 @@ class Crowd:
             case MessageType.HANDSHAKE_RESPONSE:
                 member = self._member(datagram[8:12])
                 if member.consume_response(datagram):
+                    member.begun = time.monotonic()
                     self._send(member, member.keepalive())
                     self._in_flight.discard(member)
             case MessageType.COOKIE_REPLY:
@@ -247,10 +268,22 @@ class Crowd:
                 if member.consume_cookie_reply(datagram, time.monotonic()) and member in self._in_flight:
                     self._initiate(member)
             case MessageType.TRANSPORT_DATA:
-                self._member(datagram[4:8]).received += 1
+                self._consume_data(self._member(datagram[4:8]))
+
+    def _consume_data(self, member: Member) -> None:
+        now = time.monotonic()
+        member.received += 1
+        member.keepalive_due = now + KEEPALIVE_INTERVAL
+        if now - member.begun >= REKEY_AFTER_RECEIVING and member not in self._in_flight:
+            self._rekey(member)
 
     def _member(self, index: bytes) -> Member:
         return self.members[int.from_bytes(index, "little") - 1]
 
     def _send(self, member: Member, datagram: bytes) -> None:
+        member.keepalive_due = time.monotonic() + KEEPALIVE_INTERVAL
         self._socket.sendmsg([datagram], self._sources[member.number - 1], 0, self._hub_address)
+
+
+def _keepalive_due(member: Member) -> float:
+    return member.keepalive_due

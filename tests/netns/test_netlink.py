@@ -322,7 +322,17 @@ def test_requests_at_the_same_time_get_their_own_answers(host: Host) -> None:
 
 
 def mtu(endpoint: Endpoint, fwmark: int = 0) -> Deed:
-    return lambda netlink, _: netlink.route_mtu(endpoint, fwmark)
+    async def deed(netlink: Netlink, _: int) -> int | None:
+        return next(iter(await netlink.route_mtus([endpoint], fwmark)), None)
+
+    return deed
+
+
+def test_of_many_endpoints_each_has_the_mtu_of_its_own_way(host: Host) -> None:
+    host.ip("route", "add", "203.0.113.0/24", "via", "192.0.2.2", "mtu", "1300")
+    hosts = ["192.0.2.2", "203.0.113.9", "198.51.100.1", "192.0.2.3", "2001:db8::2"]
+    found = host.do(lambda netlink, _: netlink.route_mtus([Endpoint(one, 9) for one in hosts], 0))
+    assert found == [1500, 1300, 1500, 1500]
 
 
 def test_the_mtu_is_the_interface_s(host: Host) -> None:

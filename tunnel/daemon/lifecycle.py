@@ -62,8 +62,8 @@ class Links(Protocol):
         """The names of the interfaces of identical routes, where there are any."""
         ...
 
-    async def route_mtu(self, endpoint: Endpoint, fwmark: int) -> int | None:
-        """Of the route to the endpoint; None if there is no route."""
+    async def route_mtus(self, endpoints: Iterable[Endpoint], fwmark: int) -> Sequence[int]:
+        """Of the routes to the endpoints, those left out that have none."""
         ...
 
 
@@ -130,9 +130,8 @@ class Lifecycle:
         return mtu
 
     async def _route_mtu(self, endpoints: Iterable[Endpoint]) -> int:
-        fwmark = self._config.interface.fwmark
-        found = [await self._links.route_mtu(endpoint, fwmark) for endpoint in endpoints]
-        return inner_mtu([mtu for mtu in found if mtu is not None], has_ipv6=_has_ipv6(self._config))
+        mtus = await self._links.route_mtus(endpoints, self._config.interface.fwmark)
+        return inner_mtu(mtus, has_ipv6=_has_ipv6(self._config))
 
     async def _run_up_hooks(self, phase: str, commands: Sequence[str]) -> None:
         self._owes_down_hooks = self._owes_down_hooks or bool(commands)

@@ -1,7 +1,7 @@
 """The steps around the interface, on a fake netlink that writes down what was asked of it."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from ipaddress import ip_interface, ip_network
 from pathlib import Path
 
@@ -76,8 +76,8 @@ class FakeLinks:
     async def route_holders(self, networks: Sequence[IPNetwork], table: int | None) -> dict[IPNetwork, str]:
         return {network: holder for network in networks if (holder := self.routes.get(f"{network} {table}"))}
 
-    async def route_mtu(self, endpoint: Endpoint, fwmark: int) -> int | None:
-        return self.mtus.get(endpoint.host)
+    async def route_mtus(self, endpoints: Iterable[Endpoint], fwmark: int) -> list[int]:
+        return [self.mtus[endpoint.host] for endpoint in endpoints if endpoint.host in self.mtus]
 
 
 def lifecycle(config: TunnelConfig, links: FakeLinks) -> Lifecycle:

@@ -5,13 +5,20 @@ payload delivered. They say what a program costs where the throughput says what 
 that runs both ends and the load generator, they are the steadier number.
 """
 
+import statistics
+import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from tests.bench import iperf, latency
 from tests.bench.ratesearch import highest_rate
 from tests.bench.tunnels import Tunnel
+from tunnel.testing.namespaces import run_command
+
+STATUS_RUNS = 5
 
 TRIAL_SECONDS = 1
 """How long one trial of the UDP rate search lasts."""
@@ -43,6 +50,7 @@ CPU_TABLE = "TCP, CPU-seconds per GB"
 UDP_TABLE = "UDP with less than 1 % loss"
 LATENCY_TABLE = "Round trip, ms"
 MEMORY_TABLE = "Memory, MB"
+STATUS_TABLE = "tunnel status, ms"
 
 TCP_KINDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "tcp": ("1 stream", ()),
@@ -61,6 +69,7 @@ QUANTITIES: tuple[Quantity, ...] = (
     Quantity("ping-loaded", LATENCY_TABLE, "under TCP, median", "ms"),
     Quantity("ping-loaded-p99", LATENCY_TABLE, "under TCP, p99", "ms"),
     Quantity("memory", MEMORY_TABLE, "resident, larger end", "MB"),
+    Quantity("status", STATUS_TABLE, "the whole process", "ms"),
 )
 
 
@@ -102,6 +111,19 @@ def measure_memory(tunnel: Tunnel, seconds: int) -> Values:
     return {"memory": tunnel.resident_bytes() / 1e6} if tunnel.pids else {}
 
 
+def measure_status(tunnel: Tunnel, seconds: int) -> Values:
+    """From the start of the process to its end, of several; what it asks must have a control socket."""
+    interface = tunnel.client.interface
+    if not Path(f"/var/run/wireguard/{interface}.sock").exists():
+        return {}
+    took = []
+    for _ in range(STATUS_RUNS):
+        began = time.perf_counter()
+        run_command(sys.executable, "-P", "-m", "tunnel", "status", interface)
+        took.append(time.perf_counter() - began)
+    return {"status": 1000 * statistics.median(took)}
+
+
 MEASURES: tuple[Measure, ...] = (
     Measure("ping", measure_ping),
     *(Measure(key, partial(measure_tcp, key, flags)) for key, (_, flags) in TCP_KINDS.items()),
@@ -109,4 +131,5 @@ MEASURES: tuple[Measure, ...] = (
     Measure("udp-64", measure_udp_64),
     Measure("ping-loaded", measure_ping_loaded),
     Measure("memory", measure_memory),
+    Measure("status", measure_status),
 )

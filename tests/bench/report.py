@@ -8,6 +8,7 @@ from rich.text import Text
 
 from tests.bench.measures import QUANTITIES, Quantity
 from tests.bench.results import ProgramResult, Results
+from tests.bench.targets import rows
 
 
 def render(results: Results) -> RenderableType:
@@ -17,6 +18,9 @@ def render(results: Results) -> RenderableType:
         measured = [one for one in group if any(program.median(one.key) is not None for program in results.programs)]
         if measured:
             parts += [_table(results, title, measured), ""]
+    targets = list(rows(results))
+    if targets:
+        parts += [_targets(targets), ""]
     return Group(*parts, *_remarks(results))
 
 
@@ -53,6 +57,19 @@ def _cell(results: Results, program: ProgramResult, quantity: Quantity) -> Text:
     ratio = results.ratio(program, quantity.key)
     beside = "" if ratio is None else format_ratio(ratio)
     return Text.assemble(format_value(value), (f" {beside:>6}", "dim not bold"))
+
+
+def _targets(targets: list[tuple[str, str, str, float, str, bool]]) -> Table:
+    table = Table(title="Targets: ratios, or the value itself", title_justify="left", title_style="bold")
+    for title in ("", "", "over"):
+        table.add_column(title)
+    for title in ("measured", "target"):
+        table.add_column(title, justify="right")
+    table.add_column("")
+    for program, what, against, measured, bound, is_reached in targets:
+        verdict = Text("reached", style="green") if is_reached else Text("missed", style="red")
+        table.add_row(program, what, against, format_value(measured), bound, verdict)
+    return table
 
 
 def _remarks(results: Results) -> list[RenderableType]:

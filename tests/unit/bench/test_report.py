@@ -47,3 +47,17 @@ def test_what_is_missing_or_failed_is_named() -> None:
     lines = printed(results_of(broken, skipped={"tinc": "not installed: tincd"}))
     assert "skipped: tinc: not installed: tincd" in lines
     assert "failed: OURS: udp-64: iperf3: unable to connect" in lines
+
+
+def test_the_targets_say_what_was_reached_and_what_missed() -> None:
+    ours = program("tunnel", {"tcp": 2500.0, "ping": 0.9, "memory": 70.0})
+    debian = program("wireguard-go", {"tcp": 500.0, "ping": 0.3})
+    lines = printed(results_of(ours, debian))
+    assert "│ TUNNEL │ TCP, 1 stream │ WIREGUARD-GO │ 5 │ ≥ 5 │ reached │" in lines
+    assert "│ TUNNEL │ round trip, idle, median │ WIREGUARD-GO │ 3 │ ≤ 1.15 │ missed │" in lines
+    assert "│ TUNNEL │ resident, MB │ │ 70 │ ≤ 60 │ missed │" in lines
+
+
+def test_a_target_with_nothing_to_compare_is_not_mentioned() -> None:
+    text = "\n".join(printed(results_of(program("tunnel", {"tcp": 2500.0}))))
+    assert "Targets" not in text

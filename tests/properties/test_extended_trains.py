@@ -1,6 +1,7 @@
 """Message 5, many at once, against one by one, and one by one against the AEAD itself."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
@@ -16,7 +17,7 @@ from tunnel.protocol.extension import LABEL, Extension
 from tunnel.protocol.keypair import Keypair
 from tunnel.protocol.opening import open_train
 from tunnel.protocol.stats import DropReason, Drops
-from tunnel.protocol.trains import Nonces, has_one_receiver, seal_extended_train
+from tunnel.protocol.trains import Nonces, has_one_receiver, seal_extended_train, split_by_kind
 from tunnel.protocol.transport import seal_extended
 from tunnel.wire.control import Capability, Hello
 from tunnel.wire.messages import ExtendedFlag
@@ -157,6 +158,28 @@ def test_flags_that_were_not_offered_are_not_opened(packets: list[bytes], flags:
     else:
         assert opened == []
         assert drops.nonzero() == {"unexpected_extended": train.count}
+
+
+@given(
+    kinds=st.lists(
+        st.tuples(st.sampled_from([0, PARTIAL, SLICE, SLICE | LAST]), st.booleans()), min_size=1, max_size=30
+    ),
+    indices=st.lists(st.sampled_from([2, 2, 2, 3]), min_size=30, max_size=30),
+)
+def test_a_train_of_several_kinds_is_parted_where_they_change(
+    kinds: list[tuple[int, bool]], indices: list[int]
+) -> None:
+    """Message 4 and 5, packets and slices, for one receiver and another, as the kernel may join them."""
+    datagrams = []
+    for (flags, is_plain), index in zip(kinds, indices, strict=False):
+        start = bytes([4, 0, 0, 0]) if is_plain else bytes([5, flags, 0, 0])
+        datagrams.append(start + index.to_bytes(4, "little") + bytes(40))
+    parts = split_by_kind(joined(datagrams))
+    assert [bytes(datagram) for part in parts for datagram in part.datagrams()] == datagrams
+    assert all(has_one_receiver(part) for part in parts)
+    for first, second in pairwise(parts):
+        both = joined([bytes(datagram) for part in (first, second) for datagram in part.datagrams()])
+        assert not has_one_receiver(both)
 
 
 @pytest.mark.parametrize("byte", [0, 2, 3, 4, 7])

@@ -28,7 +28,7 @@ from tunnel.protocol.intake import HandshakeIntake
 from tunnel.protocol.keypair import Keypair
 from tunnel.protocol.peer import Peer
 from tunnel.protocol.stats import DropReason
-from tunnel.protocol.trains import has_one_receiver
+from tunnel.protocol.trains import has_one_receiver, split_by_kind
 from tunnel.protocol.transport import MAX_PACKET
 from tunnel.wire import ip
 from tunnel.wire.control import Capability
@@ -371,9 +371,16 @@ def _why_no_route(destination: bytes) -> DropReason:
 
 
 def _by_receiver(train: Train) -> list[Train]:
-    """The train, if all its datagrams are data of one kind for one receiver; else each datagram by itself."""
-    if train.count == 1 or (_receiver(train) is not None and has_one_receiver(train)):
+    """The train, if all its datagrams are data of one kind for one receiver; else parts of it of which that is true."""
+    if train.count == 1:
         return [train]
+    if train.last < TRANSPORT_OVERHEAD:
+        return _singles(train)
+    parts = [train] if has_one_receiver(train) else split_by_kind(train)
+    return [one for part in parts for one in ([part] if _receiver(part) is not None else _singles(part))]
+
+
+def _singles(train: Train) -> list[Train]:
     return [Train.single(datagram) for datagram in train.datagrams()]
 
 

@@ -149,11 +149,26 @@ def has_one_receiver(train: Train) -> bool:
     return words == alike
 
 
+def split_by_kind(train: Train) -> list[Train]:
+    """The same datagrams, of at least 32 bytes, as trains of which each `has_one_receiver`.
+
+    The kernel appends to a train whatever follows from the same place and is shorter: an acknowledgement to slices.
+    """
+    words = _plan_of(train).words
+    change = words[1:] ^ words[:-1]  # type: ignore[operator]
+    is_within = (change == _LAST << 8) & (words[1:] & 0xFF == _EXTENDED)  # type: ignore[operator]
+    return _split(train, (change != 0) & ~is_within)
+
+
 def split_at_gaps(train: Train) -> list[Train]:
     """The same datagrams as trains within which the counters follow each other: what is around those that are lost."""
-    counters = _plan_of(train).counters
-    gaps = np.flatnonzero(np.diff(counters) != 1) + 1
-    return [_part(train, start, end) for start, end in pairwise([0, *gaps.tolist(), train.count])]
+    return _split(train, np.diff(_plan_of(train).counters) != 1)
+
+
+def _split(train: Train, is_break: npt.NDArray[np.bool_]) -> list[Train]:
+    """`is_break[i]`: datagram i + 1 does not belong to datagram i."""
+    breaks = (np.flatnonzero(is_break) + 1).tolist()
+    return [_part(train, start, end) for start, end in pairwise([0, *breaks, train.count])]
 
 
 def _part(train: Train, start: int, end: int) -> Train:

@@ -6,8 +6,11 @@ import pytest
 
 from tests.properties.superpackets import TCP, UDP, Flow
 from tests.unit.daemon.pipelines import Side, packet, session, superpacket, until
+from tunnel.protocol.transport import SLOT_OVERHEAD
 from tunnel.wire.control import SLICES, Capability
 from tunnel.wire.messages import ExtendedFlag, MessageType
+from tunnel.wire.train import Train
+from tunnel.wire.virtio import PLAIN
 
 ALL = Capability(sum(Capability))
 PARTIAL_HEADER = {TCP: "01000000000014001000", UDP: "01000000000014000600"}
@@ -96,3 +99,23 @@ async def test_slices_that_are_malformed_are_counted_and_nothing_else_is_lost() 
         left.tun.queue_packets(packet(1))
         await until(lambda: len(right.tun.written) == 3)
         assert right.drops() == {"malformed_packet": 1}
+
+
+async def test_an_acknowledgement_that_the_kernel_appended_to_slices_costs_no_more_than_itself() -> None:
+    """UDP_GRO ends a train with whatever is shorter and comes from the same place."""
+    async with session() as (left, right):
+        (peer,) = left.device._peers.values()
+        frame = superpacket(40 * 1250, 1250)
+        outbounds = left.pipeline._cut(memoryview(bytearray(frame)), ALL)
+        assert isinstance(outbounds, list)
+        left.device.send_train(peer, outbounds[0], 0.0)
+        acknowledgement = packet(1)
+        slot = memoryview(bytearray(16 + len(acknowledgement) + SLOT_OVERHEAD))
+        slot[16 : 16 + len(acknowledgement)] = acknowledgement
+        left.device.send([slot], [len(acknowledgement)], 0.0)
+        (slices, _), (single, _) = left.device.take_datagrams()
+        memory = memoryview(bytearray(bytes(slices.buffer) + bytes(single.buffer)))
+        train = Train(memory, slices.count + 1, slices.size, len(single.buffer))
+        right.device.receive([train], [left.udp.endpoint], 0.0)
+        right.pipeline.turn()
+        assert right.tun.written == [frame, PLAIN + acknowledgement]

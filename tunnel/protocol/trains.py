@@ -67,7 +67,8 @@ class _Plan:
         "words",
     )
 
-    def __init__(self, train: Train) -> None:
+    def __init__(self, train: Train, views: tuple[list[memoryview], list[memoryview]] | None = None) -> None:
+        """`views`: `packets` and `bodies`, if they are there already."""
         buffer, count, size = train.buffer, train.count, train.size
         start = TRANSPORT_HEADER_SIZE
 
@@ -82,10 +83,7 @@ class _Plan:
         has_headers = min(size, train.last) >= TRANSPORT_OVERHEAD + _IPV4_HEADER_SIZE
         self.ipv4_lengths = column(">u2", start + 2, count - 1) if has_headers else None
         self.ipv4_sources = column("<u4", start + 12) if has_headers else None
-        starts = range(start, len(buffer), size)
-        self.packets = [buffer[at : at + size - TRANSPORT_OVERHEAD] for at in starts]
-        self.packets[-1] = buffer[starts[-1] : len(buffer) - TAG_SIZE]
-        self.bodies = [buffer[at : at + size - TRANSPORT_HEADER_SIZE] for at in starts]
+        self.packets, self.bodies = views or _views(train)
 
     @property
     def headers(self) -> list[memoryview]:
@@ -94,6 +92,19 @@ class _Plan:
             buffer, size = self._train.buffer, self._train.size
             self._headers = [buffer[at : at + TRANSPORT_HEADER_SIZE] for at in range(0, len(buffer), size)]
         return self._headers
+
+    @headers.setter
+    def headers(self, headers: list[memoryview]) -> None:
+        self._headers = headers
+
+
+def _views(train: Train) -> tuple[list[memoryview], list[memoryview]]:
+    """Each packet without its tag, and with it."""
+    buffer, size = train.buffer, train.size
+    starts = range(TRANSPORT_HEADER_SIZE, len(buffer), size)
+    packets = [buffer[at : at + size - TRANSPORT_OVERHEAD] for at in starts]
+    packets[-1] = buffer[starts[-1] : len(buffer) - TAG_SIZE]
+    return packets, [buffer[at : at + size - TRANSPORT_HEADER_SIZE] for at in starts]
 
 
 def _plan_of(train: Train) -> _Plan:
@@ -172,9 +183,16 @@ def _split(train: Train, is_break: npt.NDArray[np.bool_]) -> list[Train]:
 
 
 def _part(train: Train, start: int, end: int) -> Train:
+    """With the views of the whole, which are most of what a plan costs."""
     last = train.last if end == train.count else train.size
     buffer = train.buffer[start * train.size : (end - 1) * train.size + last]
-    return Train(buffer, end - start, train.size if end - start > 1 else last, last)
+    part = Train(buffer, end - start, train.size if end - start > 1 else last, last)
+    if end - start > 1:
+        plan = _plan_of(train)
+        part.plan = part_plan = _Plan(part, (plan.packets[start:end], plan.bodies[start:end]))
+        if part.buffer[0] == _EXTENDED:
+            part_plan.headers = plan.headers[start:end]
+    return part
 
 
 def open_run(keypair: Keypair, train: Train, nonces: Nonces) -> list[int] | None:

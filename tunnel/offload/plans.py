@@ -13,7 +13,7 @@ import numpy as np
 
 from tunnel.offload.flow import Layout
 from tunnel.wire.messages import TRANSPORT_HEADER_SIZE, TRANSPORT_OVERHEAD
-from tunnel.wire.train import MAX_TRAIN_BYTES, MAX_TRAIN_COUNT, Outbound, Train
+from tunnel.wire.train import MAX_TRAIN_BYTES, MAX_TRAIN_COUNT, Outbound, Places, Train
 
 MAX_PACKET = MAX_TRAIN_BYTES - TRANSPORT_OVERHEAD
 """The longest packet, or slice with its headers, that one send takes."""
@@ -52,10 +52,12 @@ class Shape(NamedTuple):
 class Plan:
     """The rows of one shape. `last` is where the packet in the last row begins."""
 
-    __slots__ = ("_trains", "arena", "last", "payload_type", "payloads", "shape")
+    __slots__ = ("_places", "_trains", "arena", "last", "payload_type", "payloads", "shape")
 
-    def __init__(self, arena: memoryview, shape: Shape) -> None:
+    def __init__(self, arena: memoryview, places: Places, shape: Shape) -> None:
+        """`places` are those of the arena."""
         self.arena = arena
+        self._places = places
         self.shape = shape
         self.last = (shape.rows - 1) * shape.stride + TRANSPORT_HEADER_SIZE
         self.payload_type = np.dtype((np.void, shape.segment))
@@ -83,7 +85,7 @@ class Plan:
         if trains is None:
             if len(self._trains) >= MAX_TAILS:
                 self._trains.clear()
-            trains = self._trains[key] = _trains(self.arena, self.shape, *key)
+            trains = self._trains[key] = _trains(self.arena, self._places, self.shape, *key)
         return trains
 
 
@@ -96,18 +98,24 @@ class Plans(Generic[P]):
     def __init__(self, kind: type[P]) -> None:
         self._kind = kind
         self._plans: dict[Shape, P] = {}
+        self._arena: memoryview | None = None
+        self._places = Places()
 
     def find(self, arena: memoryview, shape: Shape) -> P:
         """The plan keeps its arena alive, so that no other can have the same identity."""
         plan = self._plans.get(shape)
         if plan is None:
-            plan = self._kind(arena, shape)
+            if arena is not self._arena:
+                self._arena, self._places = arena, Places()
+            plan = self._kind(arena, self._places, shape)
             if shape.rows <= MAX_KEPT_ROWS:
                 keep(self._plans, shape, plan, MAX_PLANS)
         return plan
 
 
-def _trains(arena: memoryview, shape: Shape, last_packet_length: int, last: int, gso_size: int) -> list[Outbound]:
+def _trains(
+    arena: memoryview, places: Places, shape: Shape, last_packet_length: int, last: int, gso_size: int
+) -> list[Outbound]:
     count, stride = shape.rows, shape.stride
     length = shape.layout.payload + shape.segment
     trains = []
@@ -115,11 +123,13 @@ def _trains(arena: memoryview, shape: Shape, last_packet_length: int, last: int,
     while count > MAX_TRAIN_COUNT or (count - 1) * stride + last > MAX_TRAIN_BYTES:
         capacity = min(MAX_TRAIN_COUNT, MAX_TRAIN_BYTES // stride)
         end = start + capacity * stride
-        trains.append(Outbound(Train(arena[start:end], capacity, stride, stride), length, length, gso_size))
+        train = Train(arena[start:end], capacity, stride, stride, places.find(start, stride))
+        trains.append(Outbound(train, length, length, gso_size))
         count -= capacity
         start = end
     buffer = arena[start : start + (count - 1) * stride + last]
-    train = Train(buffer, count, stride if count > 1 else last, last)
+    place = places.find(start, stride) if count > 1 else None
+    train = Train(buffer, count, stride if count > 1 else last, last, place)
     length = length if count > 1 else last_packet_length
     trains.append(Outbound(train, length, last_packet_length, gso_size, is_end=gso_size > 0))
     return trains

@@ -22,7 +22,7 @@ from tunnel.wire.checksum import MODULUS
 from tunnel.wire.messages import TRANSPORT_HEADER_SIZE
 from tunnel.wire.train import MAX_TRAIN_COUNT, Train
 
-MAX_PLANS = 512
+MAX_PLANS = 128
 """Tables that are kept. One is some 10 KB, most of it the views of the payloads."""
 
 _MAX_WORDS = 30

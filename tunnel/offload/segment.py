@@ -23,7 +23,7 @@ from tunnel.offload.plans import MAX_PACKET, Plan, Plans, Shape
 from tunnel.offload.superpacket import parse_superpacket
 from tunnel.wire.checksum import MODULUS, checksum_of, ones_complement_sum
 from tunnel.wire.messages import TRANSPORT_HEADER_SIZE, TRANSPORT_OVERHEAD, padded_length
-from tunnel.wire.train import Outbound
+from tunnel.wire.train import Outbound, Places
 from tunnel.wire.virtio import VIRTIO_HEADER_SIZE, GsoType, VirtioFlag, parse_virtio_header
 
 _U16 = struct.Struct(">H")
@@ -38,8 +38,8 @@ class _Plan(Plan):
 
     __slots__ = ("checksums", "headers", "increments", "padding", "words")
 
-    def __init__(self, arena: memoryview, shape: Shape) -> None:
-        super().__init__(arena, shape)
+    def __init__(self, arena: memoryview, places: Places, shape: Shape) -> None:
+        super().__init__(arena, places, shape)
         layout, segment, rows, stride = shape.layout, shape.segment, shape.rows, shape.stride
         length = layout.payload + segment
         transport = TRANSPORT_HEADER_SIZE + layout.transport

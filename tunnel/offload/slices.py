@@ -32,10 +32,10 @@ from tunnel.offload.superpacket import (
 )
 from tunnel.wire.checksum import MODULUS
 from tunnel.wire.messages import TAG_SIZE, TRANSPORT_HEADER_SIZE, TRANSPORT_OVERHEAD, ExtendedFlag
-from tunnel.wire.train import MAX_TRAIN_COUNT, Outbound, Train
+from tunnel.wire.train import MAX_TRAIN_COUNT, Outbound, Places, Train
 from tunnel.wire.virtio import VIRTIO_HEADER_SIZE
 
-MAX_TABLES = 512
+MAX_TABLES = 128
 """Tables of columns that are kept. One is some 10 KB, most of it the views of the payloads."""
 
 _ONE_PACKET_FLAGS = SYN | RST | URG
@@ -52,8 +52,8 @@ class _Plan(Plan):
 
     __slots__ = ("header_type", "headers", "offset_values", "offsets")
 
-    def __init__(self, arena: memoryview, shape: Shape) -> None:
-        super().__init__(arena, shape)
+    def __init__(self, arena: memoryview, places: Places, shape: Shape) -> None:
+        super().__init__(arena, places, shape)
         layout, rows, strides = shape.layout, shape.rows, (shape.stride,)
         self.header_type = np.dtype((np.void, layout.payload))
         self.headers = np.ndarray((rows,), self.header_type, arena, TRANSPORT_HEADER_SIZE, strides)

@@ -14,7 +14,7 @@ from tunnel.protocol.keypair import Keypair
 from tunnel.protocol.trains import Nonces, seal_extended_train, seal_train
 from tunnel.protocol.transport import MAX_PACKET, seal, seal_extended
 from tunnel.wire.messages import PADDING, TRANSPORT_HEADER_SIZE, TRANSPORT_OVERHEAD, padded_length
-from tunnel.wire.train import MAX_TRAIN_BYTES, MAX_TRAIN_COUNT, Train
+from tunnel.wire.train import MAX_TRAIN_BYTES, MAX_TRAIN_COUNT, Places, Train
 
 MIN_RUN = 3
 """Packets from which on a train is worth it."""
@@ -31,12 +31,13 @@ _ZEROS = bytes(PADDING)
 class BurstArena:
     """The memory of the trains, and the trains that have lain in it. What was sealed must be sent before the next."""
 
-    __slots__ = ("_arena", "_end", "_trains")
+    __slots__ = ("_arena", "_end", "_places", "_trains")
 
     def __init__(self) -> None:
         self._arena = memoryview(bytearray(ARENA_SIZE))
         self._end = 0
         self._trains: dict[tuple[int, int, int], Train] = {}
+        self._places = Places()
 
     def clear(self) -> None:
         """The next train may lie where the first one lay."""
@@ -64,7 +65,8 @@ class BurstArena:
         if train is None:
             if len(self._trains) >= MAX_TRAINS:
                 self._trains.clear()
-            train = Train(self._arena[start : start + count * size], count, size, size)
+            place = self._places.find(start, size)
+            train = Train(self._arena[start : start + count * size], count, size, size, place)
             self._trains[start, count, size] = train
         return train
 

@@ -89,8 +89,11 @@ class _Plan:
     def headers(self) -> list[memoryview]:
         """Of message 5, which authenticates them."""
         if not self._headers:
-            buffer, size = self._train.buffer, self._train.size
-            self._headers = [buffer[at : at + TRANSPORT_HEADER_SIZE] for at in range(0, len(buffer), size)]
+            train = self._train
+            views, before = _views_of(train), train.count - 1
+            views.grow_headers(train)
+            last = train.buffer[before * train.size :][:TRANSPORT_HEADER_SIZE]
+            self._headers = [*views.headers[:before], last]
         return self._headers
 
     @headers.setter
@@ -98,13 +101,46 @@ class _Plan:
         self._headers = headers
 
 
+class _Views:
+    """Of the datagrams of one place, as many as were needed so far; all are `Train.size` long."""
+
+    __slots__ = ("bodies", "headers", "packets")
+
+    def __init__(self) -> None:
+        self.packets: list[memoryview] = []
+        self.bodies: list[memoryview] = []
+        self.headers: list[memoryview] = []
+
+    def grow(self, train: Train) -> None:
+        """Have those of all datagrams of `train` but the last."""
+        buffer, size = train.buffer, train.size
+        for at in range(len(self.packets) * size, (train.count - 1) * size, size):
+            self.packets.append(buffer[at + TRANSPORT_HEADER_SIZE : at + size - TAG_SIZE])
+            self.bodies.append(buffer[at + TRANSPORT_HEADER_SIZE : at + size])
+
+    def grow_headers(self, train: Train) -> None:
+        buffer, size = train.buffer, train.size
+        for at in range(len(self.headers) * size, (train.count - 1) * size, size):
+            self.headers.append(buffer[at : at + TRANSPORT_HEADER_SIZE])
+
+
+def _views_of(train: Train) -> _Views:
+    """Those of the train's place; of its own, if it has none."""
+    place = train.place
+    if place is None:
+        return _Views()
+    if not isinstance(place.plan, _Views):
+        place.plan = _Views()
+    return place.plan
+
+
 def _views(train: Train) -> tuple[list[memoryview], list[memoryview]]:
     """Each packet without its tag, and with it."""
-    buffer, size = train.buffer, train.size
-    starts = range(TRANSPORT_HEADER_SIZE, len(buffer), size)
-    packets = [buffer[at : at + size - TRANSPORT_OVERHEAD] for at in starts]
-    packets[-1] = buffer[starts[-1] : len(buffer) - TAG_SIZE]
-    return packets, [buffer[at : at + size - TRANSPORT_HEADER_SIZE] for at in starts]
+    views = _views_of(train)
+    views.grow(train)
+    before = train.count - 1
+    last = train.buffer[before * train.size + TRANSPORT_HEADER_SIZE :]
+    return [*views.packets[:before], last[:-TAG_SIZE]], [*views.bodies[:before], last]
 
 
 def _plan_of(train: Train) -> _Plan:

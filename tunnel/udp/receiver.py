@@ -16,7 +16,7 @@ from tunnel.endpoint import Endpoint
 from tunnel.udp.offload import GRO_ANCILLARY_SIZE, SOL_UDP, parse_segment_size
 from tunnel.udp.pktinfo import PKTINFO_ANCILLARY_SIZE, parse_source
 from tunnel.udp.sender import SocketAddress
-from tunnel.wire.train import MAX_TRAIN_COUNT, Train
+from tunnel.wire.train import MAX_TRAIN_COUNT, Places, Train
 
 MAX_READS = 64
 """System calls for one `receive`."""
@@ -24,7 +24,7 @@ MAX_READS = 64
 MAX_DATAGRAM = 65535
 
 MAX_TRAINS = 256
-"""Shapes of trains that are remembered, with what others keep in `Train.plan`: some 20 KB each at the most."""
+"""Shapes of trains that are remembered, with what others keep in `Train.plan`: some 2 KB each at the most."""
 
 MAX_ORIGINS = 4096
 """Endpoints in the table, and so roughly the number of peers that can be heard at full speed at once."""
@@ -55,6 +55,7 @@ class Receiver:
         self._endpoints: dict[_Origin, Endpoint] = {}
         self._arena: memoryview | None = None
         self._trains: dict[tuple[int, int, int], Train] = {}
+        self._places = Places()
 
     def receive(self, sock: socket.socket, arena: memoryview) -> list[tuple[Train, Endpoint]]:
         """As `tunnel.udp.socket.UdpSocket.receive`."""
@@ -105,10 +106,12 @@ class Receiver:
         if arena is not self._arena or len(self._trains) >= MAX_TRAINS:
             self._arena = arena
             self._trains.clear()
+            self._places = Places()
         train = self._trains.get((start, length, size))
         if train is None:
             whole, rest = divmod(length - 1, size)
-            train = self._trains[start, length, size] = Train(arena[start:end], whole + 1, size, rest + 1)
+            place = self._places.find(start, size)
+            train = self._trains[start, length, size] = Train(arena[start:end], whole + 1, size, rest + 1, place)
         return train
 
     def _endpoint(self, origin: _Origin) -> Endpoint:

@@ -9,6 +9,9 @@ from typing import NamedTuple, Self
 MAX_TRAIN_COUNT = 64
 """Datagrams in one send: the kernel's UDP_MAX_SEGMENTS before Linux 6.9."""
 
+MAX_PLACES = 64
+"""In one arena. With all its views a place takes up to 35 KB."""
+
 MAX_TRAIN_BYTES = 65535 - 14 - 40 - 8
 """Bytes in one send: with Ethernet, IPv6 and UDP header one less than Linux's default gso_max_size, 65536.
 
@@ -17,18 +20,46 @@ crosses it, and is received, datagram by datagram.
 """
 
 
+@dataclass(slots=True, eq=False)
+class Place:
+    """Where trains begin, and of what size their datagrams are: those of one place differ in their ends only.
+
+    Whoever works on them keeps in `plan` what depends on nothing else.
+    """
+
+    plan: object = field(default=None, repr=False)
+
+
+class Places:
+    """The places in some memory: one for each start and size, kept as long as they are not too many."""
+
+    __slots__ = ("_places",)
+
+    def __init__(self) -> None:
+        self._places: dict[tuple[int, int], Place] = {}
+
+    def find(self, start: int, size: int) -> Place:
+        place = self._places.get((start, size))
+        if place is None:
+            if len(self._places) >= MAX_PLACES:
+                self._places.clear()
+            place = self._places[start, size] = Place()
+        return place
+
+
 @dataclass(slots=True)
 class Train:
     """Datagrams of equal size, one behind the other in one writable buffer; only the last may be shorter.
 
     `buffer` is exactly their bytes, ``(count - 1) * size + last``. A train may be used again for what lies in the same
-    place later: whoever works on it keeps what depends only on its shape in `plan`.
+    place later: whoever works on it keeps what depends only on its shape in `plan`. Trains may share a `place`.
     """
 
     buffer: memoryview
     count: int
     size: int
     last: int
+    place: Place | None = field(default=None, repr=False, compare=False)
     plan: object = field(default=None, repr=False, compare=False)
 
     @classmethod

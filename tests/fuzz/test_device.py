@@ -20,6 +20,7 @@ from tunnel.protocol.constants import UNDER_LOAD_QUEUED_HANDSHAKES
 from tunnel.protocol.cookie import CookieGenerator
 from tunnel.protocol.stats import DropReason
 from tunnel.testing.network import Network, SimulatedHost
+from tunnel.wire.control import Capability
 from tunnel.wire.messages import (
     COOKIE_REPLY_SIZE,
     INITIATION_SIZE,
@@ -36,6 +37,8 @@ SHORT_PAUSES = st.sampled_from([0.0, 0.001, 0.02, 1.0, 5.4, 11.0, 16.0])
 LONG_PAUSES = st.sampled_from([110.0, 121.0, 166.0, 181.0, 541.0])
 HOSTS = st.integers(0, 2)
 KEYS = st.integers(1, 4).map(lambda number: PrivateKey(bytes([number]) * 32))
+
+OFFERS = [None, Capability(0), Capability.AES_256_GCM, Capability(sum(Capability))]
 
 FAST = settings(
     max_examples=40,
@@ -85,10 +88,12 @@ def mutate(datagram: bytes, other: bytes, mutation: Mutation) -> bytes:
 class Conversations(RuleBasedStateMachine):
     """Three hosts, of which the third is a stranger to the second, on a network that a fuzzer delivers for."""
 
-    @initialize()
-    def begin(self) -> None:
+    @initialize(offers=st.lists(st.sampled_from(OFFERS), min_size=3, max_size=3))
+    def begin(self, offers: list[Capability | None]) -> None:
         self.network = Network(seed=7)
-        self.hosts = [self.network.host() for _ in range(3)]
+        self.hosts = []
+        for self.network.offered in offers:
+            self.hosts.append(self.network.host())
         self.sent: Counter[tuple[int, bytes]] = Counter()
         self.passed_on = [0, 0, 0]
         self.hold()

@@ -1,0 +1,50 @@
+"""Why a certificate is refused, as values."""
+
+from enum import Enum
+
+from tunnel.errors import TunnelError
+
+
+class Problem(Enum):
+    """Why a certificate was refused: the value is the name for machines; `words` is what a person reads."""
+
+    words: str
+
+    def __new__(cls, value: str, words: str) -> "Problem":
+        member = object.__new__(cls)
+        member._value_ = value
+        member.words = words
+        return member
+
+    # the bytes and the profile
+    MALFORMED = "malformed", "not a certificate of our profile"
+    TOO_LARGE = "too_large", "certificate too large for a datagram"
+    WRONG_KEY_TYPE = "wrong_key_type", "key of the wrong type"
+    MISSING_EXTENSION = "missing_extension", "extension missing"
+    UNKNOWN_CRITICAL_EXTENSION = "unknown_critical_extension", "critical extension that we do not know"
+    WRONG_USAGE = "wrong_usage", "certificate not issued for this use"
+
+    # the chain
+    CHAIN_TOO_LONG = "chain_too_long", "chain too long"
+    UNKNOWN_AUTHORITY = "unknown_authority", "authority that we do not trust"
+    BAD_SIGNATURE = "bad_signature", "signature that is not its issuer's"
+    PREFIX_NOT_ISSUERS = "prefix_not_issuers", "addresses that its issuer does not have"
+    DEFAULT_ROUTE = "default_route", "default route without permission"
+
+    # the moment
+    EXPIRED = "expired", "certificate expired"
+    NOT_YET_VALID = "not_yet_valid", "certificate not yet valid"
+    REVOKED = "revoked", "certificate revoked"
+    CRL_EXPIRED = "crl_expired", "revocation list expired"
+
+    # who presents it
+    NAME_MISMATCH = "name_mismatch", "certificate for another name"
+    KEY_MISMATCH = "key_mismatch", "certificate for another key"
+
+
+class CertificateError(TunnelError):
+    """A certificate that we refuse; ``str()`` is one line, the problem in words and what exactly is wrong."""
+
+    def __init__(self, problem: Problem, why: str = "") -> None:
+        super().__init__(f"{problem.words}: {why}" if why else problem.words)
+        self.problem = problem

@@ -45,16 +45,13 @@ class _AddressFamily:
 
 
 @asn1.sequence
-class _Envelope:
-    """Types are declared as classes, and IPAddrBlocks is a bare list: so there is a SEQUENCE around it while it is
-    encoded or decoded."""
+class _IPAddrBlocks:
+    """A SEQUENCE OF families. Those that we know are four, and a type is declared as a class: so each has its field."""
 
-    blocks: list[_AddressFamily]
-
-
-@asn1.sequence
-class _SealedEnvelope:
-    blocks: asn1.TLV
+    first: _AddressFamily
+    second: _AddressFamily | None
+    third: _AddressFamily | None
+    fourth: _AddressFamily | None
 
 
 _UNICAST = b"\1"
@@ -65,7 +62,10 @@ _BITS = {b"\0\1": 32, b"\0\2": 128}
 
 
 def encode_ip_blocks(networks: Iterable[IPNetwork], forwarded: Iterable[IPNetwork] = ()) -> bytes:
-    """The canonical DER of IPAddrBlocks; `forwarded` are in the unicast families, and merged among themselves only."""
+    """The canonical DER of IPAddrBlocks; `forwarded` are in the unicast families, and merged among themselves only.
+
+    There is at least one network.
+    """
     networks, forwarded = set(networks), set(forwarded)
     families = []
     for afi, bits in _BITS.items():
@@ -74,7 +74,9 @@ def encode_ip_blocks(networks: Iterable[IPNetwork], forwarded: Iterable[IPNetwor
             if spans:
                 blocks = [_pack_span(first, last, bits) for first, last in spans]
                 families.append(_AddressFamily(address_family=afi + safi, addresses_or_ranges=blocks))
-    return bytes(asn1.decode_der(asn1.TLV, asn1.encode_der(_Envelope(blocks=families))).data)
+    first, second, third, fourth = (*families, None, None, None, None)[:4]
+    assert first is not None
+    return asn1.encode_der(_IPAddrBlocks(first=first, second=second, third=third, fourth=fourth))
 
 
 def encode_host_blocks(addresses: Iterable[IPAddress], routes: Iterable[IPNetwork]) -> bytes:
@@ -93,8 +95,8 @@ def decode_ip_blocks(der: bytes) -> tuple[IPNetwork, ...]:
     """Its networks, sorted and without repetition; raise `CertificateError` (MALFORMED) unless it is canonical."""
     networks: dict[bytes, list[IPNetwork]] = {b"": [], _UNICAST: []}
     try:
-        sealed = _SealedEnvelope(blocks=asn1.decode_der(asn1.TLV, der))
-        for family in asn1.decode_der(_Envelope, asn1.encode_der(sealed)).blocks:
+        families = asn1.decode_der(_IPAddrBlocks, der)
+        for family in filter(None, (families.first, families.second, families.third, families.fourth)):
             afi, safi = family.address_family[:2], family.address_family[2:]
             for block in family.addresses_or_ranges:
                 networks[safi] += _unpack_block(block, _BITS[afi])

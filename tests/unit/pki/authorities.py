@@ -100,7 +100,7 @@ def altered(
     certificate: x509.Certificate,
     signer: Authority,
     *,
-    name: str | None = None,
+    subject: x509.Name | None = None,
     public_key: CertificatePublicKeyTypes | None = None,
     not_before: float | None = None,
     not_after: float | None = None,
@@ -114,7 +114,7 @@ def altered(
     """
     builder = x509.CertificateBuilder(
         issuer_name=signer.certificate.subject,
-        subject_name=x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]) if name else certificate.subject,
+        subject_name=certificate.subject if subject is None else subject,
         public_key=public_key or certificate.public_key(),
         serial_number=certificate.serial_number,
         not_valid_before=_moment(not_before) or certificate.not_valid_before_utc,
@@ -128,6 +128,10 @@ def altered(
     for value in replacing:
         builder = builder.add_extension(value, was_critical.get(value.oid, critical))
     return builder.sign(signer.key, None if isinstance(signer.key, Ed25519PrivateKey) else SHA256())
+
+
+def named(*common_names: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name) for name in common_names])
 
 
 def ip_blocks(*texts: str) -> x509.UnrecognizedExtension:

@@ -64,7 +64,7 @@ class Figure:
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--peers", default=1000, show_default=True, type=click.IntRange(1, 60000), help="Of the hub.")
 @click.option("--idle", default=30, show_default=True, type=click.IntRange(1), help="Seconds of keepalives alone.")
-@click.option("--rounds", default=3, show_default=True, type=click.IntRange(0), help="Of throughput.")
+@click.option("--rounds", default=5, show_default=True, type=click.IntRange(0), help="Of throughput.")
 @click.option("--seconds", default=5, show_default=True, type=click.IntRange(1), help="Of one round of throughput.")
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the results here.")
 def scale(peers: int, idle: int, rounds: int, seconds: int, json_file: Path | None) -> None:
@@ -118,15 +118,17 @@ class Bench:
 
     def throughput(self, rounds: int, seconds: int) -> Iterator[Figure]:
         """One TCP flow of the real client to the hub, with the client as the only peer and with all the others."""
-        alone, among = [], []
+        flows: dict[int, list[float]] = {0: [], self._size: []}
         for number in range(1, rounds + 1):
             say(f"throughput, round {number} of {rounds}")
-            alone.append(self._flow(0, seconds))
-            among.append(self._flow(self._size, seconds))
+            for size in sorted(flows, reverse=number % 2 == 0):  # whoever is second has a slower machine, or a faster
+                flows[size].append(self._flow(size, seconds))
         if rounds:
-            one, many = statistics.median(alone), statistics.median(among)
-            yield Figure("flow_alone", "one flow, one peer", "Mbit/s", one)
-            yield Figure("flow_among", "one flow, all peers", "Mbit/s", many, 0.9 * one, is_more_better=True)
+            alone, among = flows[0], flows[self._size]
+            ratio = statistics.median(many / one for one, many in zip(alone, among, strict=True))
+            yield Figure("flow_alone", "one flow, one peer", "Mbit/s", statistics.median(alone))
+            yield Figure("flow_among", "one flow, all peers", "Mbit/s", statistics.median(among))
+            yield Figure("flow_ratio", "the one over the other", "", ratio, 0.9, is_more_better=True)
 
     # ── one by one ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -228,7 +230,8 @@ def render(figures: list[Figure], peers: int) -> Table:
     for one in figures:
         target = "" if one.target is None else f"{'≥' if one.is_more_better else '<'} {format_value(one.target)}"
         verdict = {None: "", True: "ok", False: "[bold red]missed"}[one.is_met]
-        table.add_row(f"{one.title}, {one.unit}", format_value(one.value), target, verdict)
+        title = f"{one.title}, {one.unit}" if one.unit else one.title
+        table.add_row(title, format_value(one.value), target, verdict)
     return table
 
 

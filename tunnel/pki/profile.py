@@ -42,6 +42,15 @@ __all__ = [
     "require",
 ]
 
+UNREADABLE: Final = (
+    ValueError,
+    TypeError,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
+"""What `cryptography` raises for DER that is no certificate or list; `TypeError` for a name that is a BIT STRING."""
+
 MAX_CERTIFICATE_SIZE: Final = 1024
 """Bytes of DER. A chain has to fit a datagram that no path fragments; a usual certificate has about 450."""
 
@@ -71,15 +80,17 @@ def parse_certificate(der: bytes) -> x509.Certificate:
     if len(der) > MAX_CERTIFICATE_SIZE:
         raise CertificateError(Problem.TOO_LARGE, f"{len(der)} bytes, more than {MAX_CERTIFICATE_SIZE}")
     try:
-        return x509.load_der_x509_certificate(der)
-    except (ValueError, x509.InvalidVersion):
+        certificate = x509.load_der_x509_certificate(der)
+        _ = certificate.subject, certificate.issuer  # read when asked for, so they are asked for here
+        return certificate
+    except UNREADABLE:
         raise CertificateError(Problem.MALFORMED, "broken or trailing DER") from None
 
 
 def read_claims(certificate: x509.Certificate) -> Claims:
     """What a peer's certificate says, if it keeps to the profile; raise `CertificateError`.
 
-    Neither the signature nor the time is checked.
+    `certificate` comes from `parse_certificate`. Neither its signature nor the time is checked.
     """
     key = read_public_key(certificate)
     extensions = read_extensions(certificate)
@@ -133,7 +144,7 @@ def read_extensions(certificate: x509.Certificate) -> x509.Extensions:
     """Raise `CertificateError` if they cannot be read, or a critical one is not among those that we look at."""
     try:
         extensions = certificate.extensions
-    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
+    except UNREADABLE:
         raise CertificateError(Problem.MALFORMED, "broken or repeated extension") from None
     for extension in extensions:
         if extension.critical and extension.oid not in _KNOWN:
@@ -163,10 +174,7 @@ def read_ip_blocks(extensions: x509.Extensions) -> tuple[IPNetwork, ...]:
 
 
 def _read_name(certificate: x509.Certificate) -> str:
-    try:
-        names = [attribute.value for attribute in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
-    except ValueError:
-        names = []
+    names = [attribute.value for attribute in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
     if len(names) != 1 or not isinstance(names[0], str) or not is_plain(names[0]):
         raise CertificateError(Problem.MALFORMED, "not one readable common name")
     return names[0]

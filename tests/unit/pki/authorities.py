@@ -51,7 +51,10 @@ def new_authority(name: str = "Example CA", *, within: Sequence[IPNetwork] = (),
 def p256_authority(name: str = "P-256 CA") -> Authority:
     key = ec.derive_private_key(int.from_bytes(sha256(name.encode()).digest()) >> 1, ec.SECP256R1())
     model = new_authority(name)
-    certificate = altered(model.certificate, Authority(model.certificate, key), public_key=key.public_key())
+    public_key = key.public_key()
+    identifier = x509.SubjectKeyIdentifier.from_public_key(public_key)
+    signer = Authority(model.certificate, key)
+    certificate = altered(model.certificate, signer, public_key=public_key, replacing=[identifier])
     return Authority(certificate, key)
 
 

@@ -61,8 +61,10 @@ def test_a_certificate_survives_der() -> None:
         der(GOOD) + b"\0",
         GOOD.public_bytes(Encoding.PEM),
         der(GOOD).replace(b"\x02\x01\x02", b"\x02\x01\x09", 1),
+        der(GOOD).replace(b"\x0c\x06laptop", b"\x03\x06\0aptop"),
+        der(GOOD).replace(b"\x0c\x06laptop", b"\x0c\x06\xffaptop"),
     ],
-    ids=["nothing", "zero", "truncated", "trailing byte", "PEM", "version 10"],
+    ids=["nothing", "zero", "truncated", "trailing byte", "PEM", "version 10", "bits for a name", "name not UTF-8"],
 )
 def test_what_is_not_one_certificate_in_der_is_refused(broken: bytes) -> None:
     assert problem_of(lambda: parse_certificate(broken)) is Problem.MALFORMED

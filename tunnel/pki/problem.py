@@ -34,6 +34,7 @@ class Problem(Enum):
     # the moment
     EXPIRED = "expired", "certificate expired"
     NOT_YET_VALID = "not_yet_valid", "certificate not yet valid"
+    WRONG_CLOCK = "wrong_clock", "the clock of this host is wrong"
     REVOKED = "revoked", "certificate revoked"
     CRL_EXPIRED = "crl_expired", "revocation list expired"
 

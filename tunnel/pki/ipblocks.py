@@ -86,9 +86,11 @@ def encode_host_blocks(addresses: Iterable[IPAddress], routes: Iterable[IPNetwor
     """
     own, routes = {ip_network(address) for address in addresses}, set(routes)
     for der in (encode_ip_blocks(own | routes), encode_ip_blocks(own, routes)):
-        if {network for network in decode_ip_blocks(der) if is_single(network)} == own:
+        singles = {network for network in decode_ip_blocks(der) if is_single(network)}
+        if singles == own:
             return der
-    raise ValueError("two addresses of one host that make one block")
+    lost = ", ".join(sorted(str(network.network_address) for network in own - singles))
+    raise ValueError(f"{lost} make one block of addresses, so that one host cannot have them all")
 
 
 def decode_ip_blocks(der: bytes) -> tuple[IPNetwork, ...]:
@@ -161,9 +163,10 @@ def _unpack_block(block: asn1.BitString | _AddressRange, bits: int) -> Iterator[
 
 
 def _extend(prefix: asn1.BitString, bits: int, bit: int) -> int:
-    """The address whose first bits these are, and whose others are all `bit`."""
+    """The address whose first bits these are, and whose others are all `bit`.
+
+    Raise `ValueError` if an address has fewer than these (the shift is negative).
+    """
     missing = bits - (len(prefix.as_bytes()) * 8 - prefix.padding_bits())
-    if missing < 0:
-        raise ValueError("longer than an address")
     head = int.from_bytes(prefix.as_bytes(), "big") >> prefix.padding_bits()
     return (head << missing) | ((1 << missing) - 1) * bit

@@ -212,7 +212,7 @@ def test_permission_for_a_default_route_does_not_reach_beyond_the_authority() ->
         (replace(LAPTOP, name="l" * 65), "name"),
         (replace(LAPTOP, addresses=()), "laptop: no address"),
         (replace(LAPTOP, routes=networks("10.9.0.7/32")), "laptop: a route to one address, 10.9.0.7/32"),
-        (replace(LAPTOP, addresses=addresses("10.9.0.2", "10.9.0.3")), "laptop: two addresses of one host"),
+        (replace(LAPTOP, addresses=addresses("10.9.0.2", "10.9.0.3")), "laptop: 10.9.0.2, 10.9.0.3 make one block"),
         (replace(LAPTOP, dns_names=("",)), "laptop: '' is not a DNS name"),
         (replace(LAPTOP, dns_names=("büro.example.com",)), "xn--"),
         (replace(LAPTOP, dns_names=("a b",)), "is not a DNS name"),

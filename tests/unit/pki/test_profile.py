@@ -107,6 +107,14 @@ def test_a_key_of_another_kind_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
+    "changed", [b"\x2b\x65\x01\x03\x21\x00", b"\x2b\x65\x6e\x03\x21\x01"], ids=["unknown algorithm", "stray bits"]
+)
+def test_a_key_that_cannot_be_read_is_refused(changed: bytes) -> None:
+    raw = der(GOOD).replace(b"\x2b\x65\x6e\x03\x21\x00", changed)
+    assert problem_of(lambda: read_claims(parse_certificate(raw))) is Problem.WRONG_KEY_TYPE
+
+
+@pytest.mark.parametrize(
     "oid",
     [x509.BasicConstraints.oid, x509.KeyUsage.oid, x509.ExtendedKeyUsage.oid, IP_BLOCKS_OID],
     ids=["basic constraints", "key usage", "extended key usage", "IP blocks"],
@@ -143,6 +151,16 @@ def test_an_extension_that_limits_what_we_do_not_check_is_refused() -> None:
 )
 def test_an_extension_with_broken_der_is_refused(oid: x509.ObjectIdentifier) -> None:
     assert misfit(x509.UnrecognizedExtension(oid, b"\x30\x01")) is Problem.MALFORMED
+
+
+def test_an_extension_that_is_there_twice_is_refused() -> None:
+    twice = der(GOOD).replace(b"\x06\x03\x55\x1d\x0e", b"\x06\x03\x55\x1d\x23")
+    assert problem_of(lambda: read_claims(parse_certificate(twice))) is Problem.MALFORMED
+
+
+def test_an_x400_address_among_the_alternative_names_is_refused() -> None:
+    names = x509.UnrecognizedExtension(x509.SubjectAlternativeName.oid, b"\x30\x02\xa3\x00")
+    assert misfit(names) is Problem.MALFORMED
 
 
 def test_broken_ip_blocks_are_refused() -> None:

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.pki.authorities import GATEWAY, LAPTOP, altered, der, issued, new_authority, p256_authority
-from tunnel.pki.ipblocks import decode_ip_blocks, encode_ip_blocks
+from tunnel.pki.ipblocks import IP_BLOCKS_OID, decode_ip_blocks, encode_ip_blocks
 from tunnel.pki.problem import CertificateError, Problem
-from tunnel.pki.profile import IP_BLOCKS_OID, Claims, parse_certificate, read_claims
+from tunnel.pki.profile import Claims, parse_certificate, read_claims
 
 CA = new_authority()
 GOOD = issued(CA, GATEWAY)

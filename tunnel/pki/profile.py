@@ -21,26 +21,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from tunnel.config.patch import IPNetwork
 from tunnel.keys import PublicKey
-from tunnel.pki.ipblocks import IP_BLOCKS_OID, IPAddress, decode_ip_blocks, encode_ip_blocks, is_single
+from tunnel.pki.ipblocks import IP_BLOCKS_OID, IPAddress, decode_ip_blocks, is_single
 from tunnel.pki.problem import CertificateError, Problem
-
-__all__ = [
-    "IP_BLOCKS_OID",
-    "MAX_CERTIFICATE_SIZE",
-    "CertificateError",
-    "Claims",
-    "IPAddress",
-    "Problem",
-    "decode_ip_blocks",
-    "encode_ip_blocks",
-    "is_plain",
-    "parse_certificate",
-    "read_claims",
-    "read_extensions",
-    "read_ip_blocks",
-    "read_public_key",
-    "require",
-]
 
 UNREADABLE: Final = (
     ValueError,

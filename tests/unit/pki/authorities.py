@@ -21,7 +21,7 @@ from cryptography.x509.oid import NameOID
 from tunnel.config.patch import IPNetwork
 from tunnel.keys import PrivateKey, Rng
 from tunnel.pki.authority import DAY, EVERYTHING, Authority, Request, create_authority, issue
-from tunnel.pki.profile import IP_BLOCKS_OID, IPAddress, encode_ip_blocks
+from tunnel.pki.ipblocks import IP_BLOCKS_OID, IPAddress, encode_ip_blocks
 
 NOW = 1_800_000_000.0
 

@@ -29,8 +29,9 @@ from tests.unit.pki.authorities import (
 )
 from tests.unit.pki.refusals import refused
 from tunnel.pki.authority import Authority
+from tunnel.pki.ipblocks import IP_BLOCKS_OID
 from tunnel.pki.problem import Problem
-from tunnel.pki.profile import IP_BLOCKS_OID, Claims, read_claims
+from tunnel.pki.profile import Claims, read_claims
 from tunnel.pki.validity import CLOCK_SLACK
 from tunnel.pki.verify import MAX_CHAIN_SIZE, Trust, is_named, verify
 

@@ -125,8 +125,11 @@ def parse_ledger(raw: bytes, source: str) -> Ledger:
         document = json.loads(raw)
         if document["version"] != VERSION:
             raise ConfigError(f"version {document['version']!r} of the ledger is not known", source=source)
-        return Ledger(tuple(_unpack(item) for item in document["issued"]), int(document["crl_number"]))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        crl_number = document["crl_number"]
+        if type(crl_number) is not int or crl_number < 0:
+            raise ValueError("not a number")
+        return Ledger(tuple(_unpack(item) for item in document["issued"]), crl_number)
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise ConfigError("not the ledger of a CA", source=source) from None
 
 
@@ -156,11 +159,15 @@ def _unpack(item: Mapping[str, Any]) -> Entry:
     return Entry(
         serial=int(item["serial"], 16),
         name=str(item["name"]),
-        own=tuple(ip_network(text) for text in item["own"]),
+        own=_parse_networks(item["own"]),
         not_after=_parse_time(item["not_after"]),
-        transit=tuple(ip_network(text) for text in item["transit"]),
+        transit=_parse_networks(item["transit"]),
         revoked=None if item["revoked"] is None else _parse_time(item["revoked"]),
     )
+
+
+def _parse_networks(texts: Sequence[str]) -> tuple[IPNetwork, ...]:
+    return tuple(ip_network(str(text)) for text in texts)
 
 
 def _parse_time(text: str) -> float:

@@ -82,6 +82,8 @@ def test_each_revocation_list_has_the_next_number() -> None:
         format_ledger(LEDGER).replace(b"10.9.0.1", b"10.9.0.256"),
         format_ledger(LEDGER).replace(b"2027-01-16", b"2027-13-16"),
         format_ledger(LEDGER)[:-10],
+        format_ledger(LEDGER).replace(b'"crl_number": 0', b'"crl_number": Infinity'),
+        format_ledger(LEDGER).replace(b'"crl_number": 0', b'"crl_number": -1'),
     ],
 )
 def test_what_is_no_ledger_is_refused(raw: bytes) -> None:

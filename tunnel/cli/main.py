@@ -16,6 +16,7 @@ COMMANDS: Mapping[str, str] = {
     "genkey": "tunnel.cli.keys",
     "pubkey": "tunnel.cli.keys",
     "genpsk": "tunnel.cli.keys",
+    "cert": "tunnel.cli.cert",
     "demo": "tunnel.cli.demo",
 }
 """Name -> the module that has a `click.Command` of that name, in the order in which the help shows them."""

@@ -10,7 +10,7 @@ PARALLEL := --numprocesses auto --dist loadfile
 
 # command -> Debian package that brings it
 DEMO_TOOLS := python3:python3 ip:iproute2 ping:iputils-ping
-TEST_TOOLS := $(DEMO_TOOLS) wg:wireguard-tools wireguard-go:wireguard-go iperf3:iperf3 nft:nftables sysctl:procps
+TEST_TOOLS := $(DEMO_TOOLS) wg:wireguard-tools wireguard-go:wireguard-go iperf3:iperf3 nft:nftables sysctl:procps openssl:openssl
 RIVALS     := openvpn:openvpn nebula:nebula tincd:tinc
 
 .DEFAULT_GOAL := help

@@ -52,7 +52,7 @@ def message_type(frame: bytes) -> int:
 
 
 def with_later_counter(frame: bytes) -> bytes:
-    """Message 4 in a recorded frame, with a counter that the replay window has not seen."""
+    """Message 4 or 5 in a recorded frame, with a counter that the replay window has not seen."""
     start = _DATAGRAM + 8
     counter = int.from_bytes(frame[start : start + 8], "little") + (1 << 20)
     return frame[:start] + counter.to_bytes(8, "little") + frame[start + 8 :]

@@ -10,10 +10,13 @@ from tests.netns.eventually import eventually
 from tests.netns.flows import ping
 from tests.netns.hosts import Host, open_pair
 from tests.netns.recorder import Recorder, message_type, with_later_counter
+from tunnel.wire.messages import MessageType
 
 pytestmark = pytest.mark.root
 
 Pair = tuple[Host, Host]
+
+DATA = (MessageType.TRANSPORT_DATA, MessageType.EXTENDED_DATA)
 
 
 class Eavesdropped(NamedTuple):
@@ -52,7 +55,7 @@ def test_recorded_data_is_refused(pair: Pair) -> None:
     left, right = pair
     with Recorder(left.namespace) as recorder:
         ping(left.namespace, right.inner_ipv4, count=20)
-        sealed = [frame for frame in recorder.take() if message_type(frame) == 4]
+        sealed = [frame for frame in recorder.take() if message_type(frame) in DATA]
         assert len(sealed) >= 20
         refused, arrived = count_drops(right, "replayed"), count_arrivals(right)
         recorder.inject(sealed)
@@ -75,7 +78,7 @@ def test_recorded_data_under_new_counters_is_refused(pair: Pair) -> None:
     left, right = pair
     with Recorder(left.namespace) as recorder:
         ping(left.namespace, right.inner_ipv4, count=5)
-        sealed = [frame for frame in recorder.take() if message_type(frame) == 4]
+        sealed = [frame for frame in recorder.take() if message_type(frame) in DATA]
         refused, arrived = count_drops(right, "tag_failed"), count_arrivals(right)
         recorder.inject([with_later_counter(frame) for frame in sealed])
         eventually(lambda: count_drops(right, "tag_failed") >= refused + len(sealed), "every forged one is counted")

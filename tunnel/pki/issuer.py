@@ -44,15 +44,13 @@ class Issuer:
     not_before: float
     not_after: float
 
-    def is_named(self, name: x509.Name, extensions: x509.Extensions) -> bool:
-        """Whether it is the issuer that a certificate or a list names: by name and, if that is there, by key."""
-        if name != self.certificate.subject:
-            return False
+    def has_key_named_in(self, extensions: x509.Extensions) -> bool:
+        """Whether its key is the one that a certificate or a list says it is signed with, if that says so at all."""
         try:
-            authority_key = extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
+            named = extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier
         except x509.ExtensionNotFound:
             return True
-        return authority_key.key_identifier in (None, self.key_identifier)
+        return named in (None, self.key_identifier)
 
     def has_signed(self, signed: Signed) -> bool:
         """Whether the signature is right, and of a kind that the profile has."""

@@ -31,7 +31,7 @@ def check_not_revoked(
 ) -> None:
     """Raise `CertificateError` if a list of `issuer` has the certificate, or cannot be relied upon."""
     named = (crl for crl in crls if crl.issuer == issuer.certificate.subject)
-    own = [crl for crl in named if issuer.is_named(crl.issuer, _read_extensions(crl))]
+    own = [crl for crl in named if issuer.has_key_named_in(_read_extensions(crl))]
     if not own:
         return
     for crl in own:

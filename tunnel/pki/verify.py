@@ -123,7 +123,7 @@ def _find_signers(certificate: x509.Certificate, candidates: Iterable[x509.Certi
     """Those of the candidates that `certificate` names as its issuer and that have signed it, at least one."""
     extensions = read_extensions(certificate)
     named = [read_issuer(candidate) for candidate in candidates if candidate.subject == certificate.issuer]
-    named = [issuer for issuer in named if issuer.is_named(certificate.issuer, extensions)]
+    named = [issuer for issuer in named if issuer.has_key_named_in(extensions)]
     if not named:
         raise CertificateError(Problem.UNKNOWN_AUTHORITY, title(certificate.issuer))
     signers = [issuer for issuer in named if issuer.has_signed(certificate)]

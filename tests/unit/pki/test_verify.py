@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.hazmat.primitives.hashes import SHA384
-from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
 
 from tests.unit.pki.authorities import (
     GATEWAY,
@@ -29,9 +29,9 @@ from tests.unit.pki.authorities import (
 )
 from tests.unit.pki.refusals import refused
 from tunnel.pki.authority import Authority
-from tunnel.pki.ipblocks import IP_BLOCKS_OID
+from tunnel.pki.ipblocks import IP_BLOCKS_OID, encode_ip_blocks
 from tunnel.pki.problem import Problem
-from tunnel.pki.profile import Claims, read_claims
+from tunnel.pki.profile import Claims, parse_certificate, read_claims
 from tunnel.pki.validity import CLOCK_SLACK
 from tunnel.pki.verify import MAX_CHAIN_SIZE, Trust, is_named, verify
 
@@ -51,6 +51,7 @@ INTERMEDIATE = intermediate(AUTHORITY)
 CERTIFICATE = issued(AUTHORITY)
 GATEWAY_CHAIN = chain(issued(AUTHORITY, GATEWAY))
 STRANGE = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.4.1.99999.1"), b"\5\0")
+NO_CERT_SIGN = x509.KeyUsage(False, False, False, False, False, False, True, False, False)
 RSA_KEY = rsa.generate_private_key(65537, 2048)
 P384_KEY = ec.derive_private_key(1384, ec.SECP384R1())
 
@@ -96,6 +97,14 @@ def test_of_an_authority_issued_anew_the_certificate_that_is_in_force_counts() -
         assert verify(chain(CERTIFICATE), all_three, NOW) == read_claims(CERTIFICATE)
 
 
+def test_of_two_in_force_the_newer_counts() -> None:
+    """An authority that was issued anew, for fewer networks say, holds its peers to them at once."""
+    newer = altered(AUTHORITY.certificate, AUTHORITY, not_before=NOW, replacing=[ip_blocks("10.7.0.0/16")])
+    for both in (trust(AUTHORITY, newer), trust(newer, AUTHORITY)):
+        with refused(Problem.PREFIX_NOT_ISSUERS):
+            verify(chain(CERTIFICATE), both, NOW)
+
+
 def test_an_authority_that_names_its_key_otherwise_is_not_asked() -> None:
     """Issuers are told apart by the identifiers in their certificates, however those were made."""
     identifier = x509.SubjectKeyIdentifier(b"anything")
@@ -109,6 +118,19 @@ def test_without_a_key_identifier_the_name_and_the_signature_decide() -> None:
     bare = altered(CERTIFICATE, AUTHORITY, without=[ExtensionOID.AUTHORITY_KEY_IDENTIFIER])
     namesake = renamed(new_authority("Successor"), "Example CA")
     assert verify(chain(bare), trust(namesake, AUTHORITY), NOW).name == "laptop"
+
+
+def test_an_issuer_may_be_named_by_its_serial_number_instead_of_its_key() -> None:
+    """The signature decides then, as it does without any identifier."""
+    issuer = [x509.DirectoryName(AUTHORITY.certificate.subject)]
+    identifier = x509.AuthorityKeyIdentifier(None, issuer, AUTHORITY.certificate.serial_number)
+    assert verify(chain(altered(CERTIFICATE, AUTHORITY, replacing=[identifier])), TRUST, NOW).name == "laptop"
+
+
+def test_an_authority_that_is_unfit_does_no_harm_to_others() -> None:
+    other = new_authority("Other CA")
+    unfit = altered(other.certificate, other, without=[ExtensionOID.KEY_USAGE])
+    assert verify(chain(CERTIFICATE), trust(unfit, AUTHORITY), NOW) == read_claims(CERTIFICATE)
 
 
 def test_claims_last_as_long_as_the_whole_chain() -> None:
@@ -133,9 +155,9 @@ def test_a_stranger_who_takes_an_authoritys_name_is_unknown() -> None:
 
 
 def test_a_stranger_who_takes_its_key_identifier_too_has_a_bad_signature() -> None:
-    stranger = Authority(AUTHORITY.certificate, new_authority("Stranger").key)
-    with refused(Problem.BAD_SIGNATURE, "'Example CA'"):
-        verify(chain(altered(CERTIFICATE, stranger)), TRUST, NOW)
+    for key in (new_authority("Stranger").key, p256_authority("Stranger").key):
+        with refused(Problem.BAD_SIGNATURE, "'Example CA'"):
+            verify(chain(altered(CERTIFICATE, Authority(AUTHORITY.certificate, key))), TRUST, NOW)
 
 
 def test_a_certificate_that_was_changed_has_a_bad_signature() -> None:
@@ -146,6 +168,15 @@ def test_a_certificate_that_was_changed_has_a_bad_signature() -> None:
 def test_a_certificate_that_vouches_for_itself_is_of_an_unknown_authority() -> None:
     with refused(Problem.UNKNOWN_AUTHORITY):
         verify(chain(new_authority("Stranger")), TRUST, NOW)
+
+
+@pytest.mark.filterwarnings("ignore:Attribute's length")
+@pytest.mark.parametrize("name", ["Evil\nCA", "Evil\u202eCA", "x" * 65])
+def test_the_name_of_a_stranger_stands_in_the_log_only_if_it_is_readable(name: str) -> None:
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name, _validate=False)])
+    stranger = Authority(altered(AUTHORITY.certificate, AUTHORITY, subject=subject), AUTHORITY.key)
+    with refused(Problem.UNKNOWN_AUTHORITY, "one without a readable name"):
+        verify(chain(altered(CERTIFICATE, stranger)), TRUST, NOW)
 
 
 def test_an_intermediate_that_did_not_sign_the_certificate_is_refused() -> None:
@@ -177,10 +208,10 @@ def test_a_peer_is_no_authority_for_others() -> None:
 
 
 @pytest.mark.parametrize("below", [True, False])
-def test_an_issuer_needs_the_key_usage_for_it(below: bool) -> None:
-    usage = key_usage(key_cert_sign=False)
-    with refused(Problem.WRONG_USAGE):
-        verify_with_issuer(below, replacing=usage)
+@pytest.mark.parametrize("unfit", [NO_CERT_SIGN, x509.BasicConstraints(ca=False, path_length=None)])
+def test_an_issuer_is_an_authority_that_may_sign_certificates(unfit: x509.ExtensionType, below: bool) -> None:
+    with refused(Problem.WRONG_USAGE, "is no authority"):
+        verify_with_issuer(below, replacing=unfit)
 
 
 @pytest.mark.parametrize("below", [True, False])
@@ -222,6 +253,14 @@ def test_an_authoritys_key_is_ed25519_or_p256(key: CertificatePublicKeyTypes) ->
     odd = altered(AUTHORITY.certificate, AUTHORITY, public_key=key)
     with refused(Problem.WRONG_KEY_TYPE):
         verify(chain(CERTIFICATE), trust(odd), NOW)
+
+
+@pytest.mark.parametrize("algorithm", ["2b6571", "2b6579"])
+def test_an_authoritys_key_that_cannot_be_read_is_of_the_wrong_type(algorithm: str) -> None:
+    """Ed448, for which it is too short, and something that nobody knows."""
+    raw = der(AUTHORITY.certificate).replace(bytes.fromhex("2b6570"), bytes.fromhex(algorithm))
+    with refused(Problem.WRONG_KEY_TYPE):
+        verify(chain(CERTIFICATE), trust(parse_certificate(raw)), NOW)
 
 
 def test_a_signature_with_another_hash_is_not_of_the_profile() -> None:
@@ -437,6 +476,13 @@ def test_a_default_route_in_two_halves_needs_it_too() -> None:
         verify(chain(leaf), TRUST, NOW)
 
 
+def test_halves_that_stand_in_two_families_do_as_well() -> None:
+    halves = encode_ip_blocks(networks("0.0.0.0/1"), networks("128.0.0.0/1"))
+    leaf = altered(CERTIFICATE, AUTHORITY, replacing=[x509.UnrecognizedExtension(IP_BLOCKS_OID, halves)])
+    with refused(Problem.DEFAULT_ROUTE):
+        verify(chain(leaf), TRUST, NOW)
+
+
 def test_half_of_everything_is_no_default_route() -> None:
     leaf = issued_to(AUTHORITY, "half", "fd09::1", "0.0.0.0/1")
     assert verify(chain(leaf), TRUST, NOW).routes == networks("0.0.0.0/1")
@@ -511,6 +557,7 @@ def test_a_name_that_is_not_in_the_certificate_does_not(name: str) -> None:
         ("*", "gw"),
         ("*.", "gw"),
         ("g*.example.com", "gw.example.com"),
+        ("*w.example.com", "gw.example.com"),
         ("gw.*.com", "gw.example.com"),
         ("*.*.com", "gw.example.com"),
         ("192.0.2.1", "192.0.2.1"),
@@ -542,10 +589,6 @@ def narrowed(authority: Authority, *texts: str) -> Authority:
     """The same key, that may issue these networks only."""
     certificate = altered(authority.certificate, authority, replacing=[ip_blocks(*texts)])
     return Authority(certificate, authority.key)
-
-
-def key_usage(*, key_cert_sign: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(False, False, False, False, False, key_cert_sign, True, False, False)
 
 
 def verify_with_issuer(

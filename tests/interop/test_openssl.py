@@ -76,6 +76,7 @@ def test_we_believe_a_gateway_that_openssl_has_issued_by_its_names_only() -> Non
     shell(SCRIPT, "ca", "ca")
     outside = "DNS:gw.example.com,IP:192.0.2.1"
     shell(SCRIPT, "peer", "ca", "gw", "IPv4:10.9.0.1,IPv4-SAFI:1:10.9.0.0/24,IPv6-SAFI:1:fd07::/64", outside)
+    assert shell("openssl", "verify", "-CAfile", "ca/ca.pem", "gw.pem") == "gw.pem: OK\n"
     claims = believed("gw.pem", name="gw.example.com")
     assert claims.addresses == (ip_address("10.9.0.1"),)
     assert set(claims.routes) == {ip_network("10.9.0.0/24"), ip_network("fd07::/64")}

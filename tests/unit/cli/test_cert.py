@@ -1,19 +1,20 @@
 import os
 import stat
-import subprocess
-import sys
 from collections.abc import Iterator
+from fcntl import LOCK_EX, LOCK_NB, flock
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
-from cryptography.x509 import load_pem_x509_crl
+from cryptography.x509 import CRLNumber, load_pem_x509_crl
 
 from tests.unit.cli.invoking import error_of, invoke
+from tests.unit.pki.authorities import altered, new_authority
+from tunnel.cli.ca_folder import CaFolder
 from tunnel.keys import PrivateKey
 from tunnel.pki.ledger import Entry, parse_ledger
 from tunnel.pki.profile import Claims, read_claims
-from tunnel.pki.store import format_private_key, parse_certificates, parse_identity_file
+from tunnel.pki.store import format_certificates, format_private_key, parse_certificates, parse_identity_file
 
 KEY = PrivateKey(bytes(range(32)))
 
@@ -110,6 +111,14 @@ def test_a_folder_that_everybody_may_write_to_is_refused(ca: Path) -> None:
     assert refusal("crl") == "ca: everybody may put another CA in its place: chmod 700 ca"
 
 
+def test_commands_on_one_folder_wait_for_each_other(ca: Path) -> None:
+    descriptor = os.open(ca, os.O_RDONLY)
+    with CaFolder.open(ca, None), pytest.raises(BlockingIOError):
+        flock(descriptor, LOCK_EX | LOCK_NB)
+    flock(descriptor, LOCK_EX | LOCK_NB)
+    os.close(descriptor)
+
+
 def test_a_key_of_another_ca_is_refused(ca: Path) -> None:
     run("ca", "--ca-dir", "other")
     (ca / "ca.key").write_bytes(Path("other/ca.key").read_bytes())
@@ -176,6 +185,14 @@ def test_an_existing_file_is_overwritten_only_if_asked(ca: Path) -> None:
 def test_an_identity_that_cannot_be_written_is_not_in_the_ledger(ca: Path, output: str, error: str) -> None:
     assert refusal("issue", "laptop", "--address", "10.9.0.2", "-o", output, "--force") == error
     assert entries() == ()
+
+
+def test_an_identity_that_cannot_be_in_the_ledger_is_not_given_out(ca: Path, folder: Path) -> None:
+    name = "x" * 250  # with what a new file is called until it is whole, that is too long
+    (ca / "ledger.json").rename(ca / name)
+    (ca / "ledger.json").symlink_to(name)
+    assert refusal("issue", "laptop", "--address", "10.9.0.2") == "ca/ledger.json: File name too long"
+    assert [path.name for path in folder.iterdir()] == ["ca"]
 
 
 def test_nothing_is_left_behind_beside_an_identity(ca: Path, folder: Path) -> None:
@@ -372,6 +389,14 @@ def test_what_another_ca_issued_is_not_renewed(ca: Path) -> None:
     assert refusal("renew", "ca/ca.pem") == "ca/ca.pem: no certificate of a host in it"
 
 
+def test_a_forgery_with_the_serial_number_of_ours_is_not_renewed(ca: Path) -> None:
+    issue("laptop")
+    ours = parse_certificates(Path("laptop.pem").read_bytes(), "laptop.pem")
+    Path("forged.pem").write_bytes(format_certificates([altered(ours.chain[0], new_authority("tunnel CA"))]))
+    assert claims("forged.pem").serial == claims("laptop.pem").serial
+    assert refusal("renew", "forged.pem") == "forged.pem: not issued by the CA in ca"
+
+
 @pytest.mark.parametrize("who", ["laptop", "laptop.pem"])
 def test_revoking_a_host_takes_back_all_that_it_has(ca: Path, who: str) -> None:
     issue("laptop")
@@ -409,6 +434,7 @@ def test_a_revocation_list_is_made_anew_with_the_next_number(ca: Path) -> None:
     assert second.next_update_utc is not None
     assert first.next_update_utc is not None
     assert second.next_update_utc > first.next_update_utc
+    assert [one.extensions.get_extension_for_class(CRLNumber).value.crl_number for one in (first, second)] == [1, 2]
     assert mode(ca / "crl.pem") == 0o644
 
 
@@ -460,16 +486,6 @@ def test_what_is_no_certificate_is_refused_with_its_name(ca: Path, command: str)
     assert refusal(command, "missing.pem") == "missing.pem: No such file or directory"
     assert refusal(command, "ca/ledger.json") == "ca/ledger.json: no certificate in it"
     assert refusal(command, "ca") == "ca: Is a directory"
-
-
-def test_commands_that_run_at_once_do_not_give_away_an_address_twice(ca: Path) -> None:
-    program = [sys.executable, "-m", "tunnel", "cert", "issue", "--address", "10.9.0.2"]
-    names = ["a", "b", "c"]
-    running = [subprocess.Popen([*program, name], stderr=subprocess.PIPE, text=True) for name in names]
-    errors = [process.communicate(timeout=60)[1] for process in running]
-    assert len(entries()) == 1
-    assert sorted(process.returncode for process in running) == [0, 1, 1]
-    assert sum(f"10.9.0.2 belongs to {entries()[0].name} until" in error for error in errors) == 2
 
 
 @pytest.mark.parametrize("name", ["ca", "issue", "show", "verify", "renew", "revoke", "crl"])

@@ -18,8 +18,8 @@ from tests.unit.pki.authorities import (
     new_authority,
     p256_authority,
 )
+from tests.unit.pki.chains import refused
 from tests.unit.pki.encoding import ED25519, sequence
-from tests.unit.pki.refusals import refused
 from tunnel.pki.authority import Authority, build_crl
 from tunnel.pki.problem import Problem
 from tunnel.pki.profile import Claims

@@ -10,14 +10,14 @@ import fcntl
 import os
 import shlex
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from tunnel.cli.secret_files import PRIVATE, PUBLIC, known_passphrase, read_file, write_file
+from tunnel.cli.secret_files import PRIVATE, PUBLIC, known_passphrase, prepared_file, read_file, write_file
 from tunnel.errors import ConfigError
 from tunnel.pki.authority import Authority, build_crl
 from tunnel.pki.ledger import Ledger, format_ledger, parse_ledger
@@ -35,11 +35,19 @@ def create_folder(path: Path, authority: Authority, passphrase: bytes | None) ->
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(error.strerror or str(error), source=str(path)) from None
-    with _locked(path):
+    files = (
+        (KEY, format_private_key(authority.key, passphrase), PRIVATE),
+        (LEDGER, format_ledger(Ledger()), PRIVATE),
+        (CERTIFICATE, format_certificates([authority.certificate]), PUBLIC),
+    )
+    with _locked(path), ExitStack() as prepared:
         check_vacant(path)
-        write_file(path / KEY, format_private_key(authority.key, passphrase), PRIVATE, overwrite=False)
-        write_file(path / LEDGER, format_ledger(Ledger()), PRIVATE, overwrite=False)
-        write_file(path / CERTIFICATE, format_certificates([authority.certificate]), PUBLIC, overwrite=False)
+        publishers = [
+            prepared.enter_context(prepared_file(path / name, data, mode, overwrite=False))
+            for name, data, mode in files
+        ]
+        for publish in publishers:  # all are written: half a CA would be in the way of the next attempt
+            publish()
 
 
 def check_vacant(path: Path) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from fcntl import LOCK_EX, LOCK_NB, flock
 from ipaddress import ip_address, ip_network
 from pathlib import Path
+from resource import RLIMIT_FSIZE, getrlimit, setrlimit
 
 import pytest
 from cryptography.x509 import CRLNumber, load_pem_x509_crl
@@ -129,6 +130,17 @@ def test_a_folder_that_cannot_be_made_is_an_error(folder: Path) -> None:
     Path("file").touch()
     assert refusal("ca", "--ca-dir", "file") == "file: File exists"
     assert refusal("ca", "--ca-dir", "file/ca") == "file/ca: Not a directory"
+
+
+def test_half_a_ca_is_none(folder: Path) -> None:
+    limits = getrlimit(RLIMIT_FSIZE)
+    setrlimit(RLIMIT_FSIZE, (300, limits[1]))  # bytes: enough for the key, but not for the certificate
+    try:
+        assert refusal("ca") == "ca/ca.pem: File too large"
+    finally:
+        setrlimit(RLIMIT_FSIZE, limits)
+    assert list(Path("ca").iterdir()) == []
+    run("ca")
 
 
 # ---- issue ------------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from tunnel.cli.secret_files import PRIVATE, PUBLIC, known_passphrase, prepared_file, read_file, write_file
+from tunnel.cli.secret_files import PRIVATE, PUBLIC, known_passphrase, prepared_file, read_file, read_secret, write_file
 from tunnel.errors import ConfigError
 from tunnel.pki.authority import Authority, build_crl
 from tunnel.pki.ledger import Ledger, format_ledger, parse_ledger
@@ -77,7 +77,7 @@ class CaFolder:
         _check_is_ca(path)
         with _locked(path):
             certificate, key = path / CERTIFICATE, path / KEY
-            raw_key = read_file(key, secret=True)
+            raw_key = read_secret(key)
             passphrase = None
             if is_encrypted(raw_key):
                 passphrase = known_passphrase(passphrase_file, str(key), "--ca-passphrase-file")

@@ -33,7 +33,7 @@ from tunnel.cli.cert_options import (
     several,
 )
 from tunnel.cli.cert_show import summary
-from tunnel.cli.secret_files import PRIVATE, PUBLIC, check_free, new_passphrase, prepared_file, read_file
+from tunnel.cli.secret_files import PRIVATE, PUBLIC, check_free, new_passphrase, prepared_file, read_file, read_identity
 from tunnel.config.patch import IPNetwork
 from tunnel.errors import ConfigError
 from tunnel.keys import PrivateKey, PublicKey
@@ -147,7 +147,7 @@ def renew(
     It is for the same key, name, addresses and routes. FILE is replaced; its private key stays as it is, and needs no
     passphrase. A FILE without private key will do.
     """
-    raw = read_file(file)
+    raw = read_identity(file)
     certificates = parse_certificates(raw, str(file))
     leaf = _leaf(certificates, file)
     path = output or file

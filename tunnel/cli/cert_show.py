@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from tunnel.cli.ca_folder import read_ledger
 from tunnel.cli.cert_options import ca_dir_option, file_option
-from tunnel.cli.secret_files import known_passphrase, read_file
+from tunnel.cli.secret_files import known_passphrase, read_file, read_identity
 from tunnel.cli.show import Section, plain_text
 from tunnel.errors import ConfigError
 from tunnel.pki.ledger import Entry, bare, format_serial, format_time
@@ -86,7 +86,7 @@ def verify(
 
     Signatures, times, addresses, revocation, what it was issued for, and that its private key belongs to it.
     """
-    raw = read_file(file)
+    raw = read_identity(file)
     certificates = parse_certificates(raw, str(file))
     if not certificates.chain:
         raise ConfigError("no certificate of a host in it", source=str(file))

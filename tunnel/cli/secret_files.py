@@ -17,7 +17,7 @@ import click
 
 from tunnel.config.quick import is_world_accessible
 from tunnel.errors import ConfigError
-from tunnel.pki.store import MAX_PASSPHRASE
+from tunnel.pki.store import MAX_PASSPHRASE, has_private_key
 
 PRIVATE = 0o600
 PUBLIC = 0o644
@@ -26,17 +26,41 @@ MAX_FILE = 16 << 20
 """Bytes that are read of anything; the ledger of a CA with fifty thousand entries has these."""
 
 
-def read_file(path: Path, *, secret: bool = False) -> bytes:
-    """Raise `ConfigError` if it cannot be read, or everybody can read or change what is secret."""
+def read_file(path: Path) -> bytes:
+    """A file without secrets; raise `ConfigError` if it cannot be read."""
+    return _read(path)[0]
+
+
+def read_secret(path: Path) -> bytes:
+    """Raise `ConfigError` if it cannot be read, or everybody can read or change it."""
+    raw, is_open = _read(path)
+    if is_open:
+        raise _open_to_all(path)
+    return raw
+
+
+def read_identity(path: Path) -> bytes:
+    """As `read_secret` if there is a private key in it, as `read_file` if there are only certificates."""
+    raw, is_open = _read(path)
+    if is_open and has_private_key(raw):
+        raise _open_to_all(path)
+    return raw
+
+
+def _read(path: Path) -> tuple[bytes, bool]:
+    """What is in it, and whether it is a file that everybody can read or change."""
     try:
         with path.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode
-            if secret and stat.S_ISREG(mode) and is_world_accessible(mode, path.resolve().parent.stat().st_mode):
-                remedy = f"chmod 600 {shlex.quote(str(path))}"
-                raise ConfigError(f"holds a secret, and everybody may read or change it: {remedy}", source=str(path))
-            return file.read(MAX_FILE)
+            is_open = stat.S_ISREG(mode) and is_world_accessible(mode, path.resolve().parent.stat().st_mode)
+            return file.read(MAX_FILE), is_open
     except OSError as error:
         raise ConfigError(error.strerror or str(error), source=str(path)) from None
+
+
+def _open_to_all(path: Path) -> ConfigError:
+    remedy = f"chmod 600 {shlex.quote(str(path))}"
+    return ConfigError(f"holds a secret, and everybody may read or change it: {remedy}", source=str(path))
 
 
 @contextmanager
@@ -82,7 +106,7 @@ def check_free(path: Path, *, overwrite: bool) -> None:
 
 def read_passphrase(path: Path) -> bytes:
     """The first line of a file; raise `ConfigError`."""
-    line = read_file(path, secret=True).partition(b"\n")[0].removesuffix(b"\r")
+    line = read_secret(path).partition(b"\n")[0].removesuffix(b"\r")
     if not line:
         raise ConfigError("no passphrase in its first line", source=str(path))
     if len(line) > MAX_PASSPHRASE:

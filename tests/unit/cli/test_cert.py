@@ -493,6 +493,20 @@ def test_verify_believes_only_the_authorities_it_is_given(ca: Path) -> None:
     assert refusal("verify", "ca/ca.pem") == "ca/ca.pem: no certificate of a host in it"
 
 
+@pytest.mark.parametrize("command", ["verify", "renew"])
+def test_an_identity_that_everybody_may_read_is_refused_if_it_has_a_private_key(
+    ca: Path, folder: Path, command: str
+) -> None:
+    issue("laptop")
+    issue("phone", "--public-key", str(KEY.public_key), address="10.9.0.3")
+    folder.chmod(0o755)
+    Path("laptop.pem").chmod(0o644)
+    assert refusal(command, "laptop.pem") == (
+        "laptop.pem: holds a secret, and everybody may read or change it: chmod 600 laptop.pem"
+    )
+    run(command, "phone.pem")
+
+
 @pytest.mark.parametrize("command", ["show", "verify", "renew"])
 def test_what_is_no_certificate_is_refused_with_its_name(ca: Path, command: str) -> None:
     assert refusal(command, "missing.pem") == "missing.pem: No such file or directory"

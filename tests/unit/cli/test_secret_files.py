@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from tunnel.cli.secret_files import prepared_file, read_file, write_file
+from tunnel.cli.secret_files import prepared_file, read_secret, write_file
 from tunnel.errors import ConfigError
 
 
@@ -52,6 +52,6 @@ def test_a_secret_is_open_if_every_user_can_get_at_it(tmp_path: Path, folder: in
     tmp_path.chmod(folder)
     if is_open:
         with pytest.raises(ConfigError, match="everybody may read or change it: chmod 600"):
-            read_file(path, secret=True)
+            read_secret(path)
     else:
-        assert read_file(path, secret=True) == b"secret"
+        assert read_secret(path) == b"secret"

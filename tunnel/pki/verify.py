@@ -34,8 +34,10 @@ _EVERYTHING = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """Whom this host believes, and what they have revoked. Two authorities may share a name while one follows the
-    other; a list of an authority that is not among them does nothing."""
+    """Whom this host believes, and what they have revoked: as `parse_certificate` and `parse_crl` return them.
+
+    Two authorities may share a name while one follows the other. A list of somebody who is not among them is not used.
+    """
 
     authorities: tuple[x509.Certificate, ...]
     crls: tuple[x509.CertificateRevocationList, ...] = ()

@@ -36,7 +36,8 @@ from tunnel.errors import ConfigError
 from tunnel.keys import PrivateKey, PublicKey
 from tunnel.pki.authority import Authority
 from tunnel.pki.problem import CertificateError, Problem
-from tunnel.pki.profile import parse_certificate
+from tunnel.pki.profile import UNREADABLE, parse_certificate
+from tunnel.pki.revocation import parse_crl
 
 MAX_PEM_FILE = 64 * 1024
 """Bytes of a PEM file that anybody needs: a key and four certificates are about 4 KB."""
@@ -150,8 +151,8 @@ def parse_certificates(raw: bytes, source: str) -> Certificates:
 def parse_crl_file(raw: bytes, source: str) -> x509.CertificateRevocationList:
     """Raise `ConfigError` unless it is a list in PEM."""
     try:
-        return x509.load_pem_x509_crl(raw)
-    except ValueError:
+        return parse_crl(x509.load_pem_x509_crl(raw).public_bytes(Encoding.DER))
+    except (*UNREADABLE, CertificateError):
         raise ConfigError("not a certificate revocation list", source=source) from None
 
 

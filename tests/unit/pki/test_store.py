@@ -1,11 +1,13 @@
+import base64
+
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from tests.unit.pki.authorities import LAPTOP, der, intermediate, issued, key_of, new_authority, p256_authority
+from tests.unit.pki.authorities import LAPTOP, NOW, der, intermediate, issued, key_of, new_authority, p256_authority
 from tunnel.errors import ConfigError
 from tunnel.keys import PublicKey
-from tunnel.pki.authority import Authority
+from tunnel.pki.authority import Authority, build_crl
 from tunnel.pki.store import (
     MAX_PEM_FILE,
     format_certificates,
@@ -182,6 +184,14 @@ def test_a_public_key_of_another_kind_is_refused() -> None:
 def test_what_is_no_revocation_list_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"^crl\.pem: not a certificate revocation list$"):
         parse_crl_file(IDENTITY, "crl.pem")
+
+
+def test_a_revocation_list_of_a_version_that_there_is_not_is_refused() -> None:
+    encoded = build_crl(CA, {}, 1, NOW).public_bytes(Encoding.DER)
+    version = encoded.index(b"\x02\x01\x01")
+    broken = base64.encodebytes(encoded[: version + 2] + b"\x07" + encoded[version + 3 :])
+    with pytest.raises(ConfigError, match=r"^crl\.pem: not a certificate revocation list$"):
+        parse_crl_file(b"-----BEGIN X509 CRL-----\n" + broken + b"-----END X509 CRL-----\n", "crl.pem")
 
 
 def test_certificates_of_a_file_are_told_apart() -> None:

@@ -8,8 +8,9 @@ import pytest
 from tests.properties.superpackets import PSH, TCP, UDP, Flow, Superpacket
 from tunnel.offload.segment import complete_checksum
 from tunnel.protocol.events import HandshakeCompleted, PeerClosed
+from tunnel.protocol.transport import seal_extended
 from tunnel.testing.network import Network, SimulatedHost
-from tunnel.wire.control import SLICES, Capability, ControlKind
+from tunnel.wire.control import SLICES, Capability, ControlKind, pack_close
 from tunnel.wire.messages import ExtendedFlag, MessageType
 from tunnel.wire.tai64n import is_tagged
 
@@ -444,6 +445,20 @@ def test_message_5_that_was_not_asked_for_is_counted_and_not_opened() -> None:
     network.run(0.1)
     assert right.received == []
     assert right.drops() == {"unexpected_extended": 1}
+
+
+def test_a_control_frame_is_none_in_message_5() -> None:
+    network, left, right = create_session()
+    (peer,) = left.device._peers.values()
+    keypair = peer.keypairs.current
+    assert keypair is not None
+    slot = memoryview(bytearray(64))
+    slot[16:17] = pack_close()
+    (datagram,) = seal_extended(keypair, [slot], [1], [0])
+    network.inject(left.endpoint, right.endpoint, bytes(datagram))
+    network.run(0.1)
+    assert right.events_of(PeerClosed) == []
+    assert right.drops() == {"malformed_packet": 1}
 
 
 def test_a_slice_from_a_source_that_is_not_allowed_is_refused() -> None:

@@ -44,7 +44,7 @@ def _hand_on_single(single: Train, peer: "Peer", host: Host, frames: list[memory
     packet = single.buffer[TRANSPORT_HEADER_SIZE : single.size - TAG_SIZE]
     if not packet:
         return False
-    if is_control(packet):
+    if is_control(packet) and single.buffer[0] != _EXTENDED_DATA:
         frames.append(packet)
         return False
     if ip.total_length(packet) is None and not _is_sliced(single):

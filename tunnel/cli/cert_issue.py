@@ -117,7 +117,7 @@ def issue(
     with CaFolder.open(ca_dir, ca_passphrase_file) as folder:
         now = time.time()
         _refuse_second(folder.ledger, name, now)
-        certificate = _sign(folder, grant, days, now)
+        certificate = _sign(folder, grant, days, now, allow_default_route=allow_default_route)
         passphrase = new_passphrase(passphrase_file, ask=ask_passphrase)
         authorities = [folder.authority.certificate]
         remark = summary(read_claims(certificate))
@@ -155,7 +155,7 @@ def renew(
     with CaFolder.open(ca_dir, ca_passphrase_file) as folder:
         entry = _issued_entry(folder, leaf, file)
         grant = _Grant(_same_request(leaf, file), entry.own, entry.transit)
-        certificate = _sign(folder, grant, days, time.time())
+        certificate = _sign(folder, grant, days, time.time(), allow_default_route=True)  # if it has one, it may
         ours = folder.authority.certificate
         authorities = [ours, *(one for one in certificates.authorities if one != ours)]
         remark = summary(read_claims(certificate))
@@ -173,13 +173,15 @@ class _Grant:
     transit: tuple[IPNetwork, ...]
 
 
-def _sign(folder: CaFolder, grant: _Grant, days: int, now: float) -> x509.Certificate:
+def _sign(folder: CaFolder, grant: _Grant, days: int, now: float, *, allow_default_route: bool) -> x509.Certificate:
     """Raise `ConfigError` if somebody else has what is wanted, or the CA may not grant it."""
     conflict = find_conflict(folder.ledger, grant.request.name, grant.own, now)
     if conflict:
         raise ConfigError(str(conflict))
     with blaming(grant.request.name):
-        return pki.issue(folder.authority, grant.request, os.urandom, now, days=days, allow_default_route=True)
+        return pki.issue(
+            folder.authority, grant.request, os.urandom, now, days=days, allow_default_route=allow_default_route
+        )
 
 
 def _hand_out(

@@ -108,6 +108,10 @@ def test_a_default_route_needs_permission_and_is_for_everybody(ca: Path) -> None
     assert refusal("issue", "exit", "--address", "10.9.0.2", "--route", "0.0.0.0/0") == (
         "exit: a default route needs --allow-default-route"
     )
+    halves = ("--route", "0.0.0.0/1", "--route", "128.0.0.0/1")
+    assert refusal("issue", "exit", "--address", "10.9.0.2", *halves) == (
+        "exit: default route without permission: 0.0.0.0/0"
+    )
     issue("laptop")
     for name, address in (("exit1", "10.9.0.11"), ("exit2", "10.9.0.12")):
         issue(name, "--route", "0.0.0.0/0", "--route", "::/0", "--allow-default-route", address=address)

@@ -5,6 +5,21 @@ where, and what to do. OS errors are translated into one exactly once, at the ed
 network is not an error but a drop (`tunnel.protocol.stats.DropReason`), and a broken invariant is an `AssertionError`.
 """
 
+from enum import Enum
+from typing import Self
+
+
+class Reason(Enum):
+    """Why something was refused: the value is the name for machines, `words` is what a person reads."""
+
+    words: str
+
+    def __new__(cls, value: str, words: str) -> Self:
+        member = object.__new__(cls)
+        member._value_ = value
+        member.words = words
+        return member
+
 
 class TunnelError(Exception):
     """The base of everything we raise on purpose; ``str()`` is one clear line."""

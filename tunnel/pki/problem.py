@@ -1,20 +1,10 @@
 """Why a certificate is refused, as values."""
 
-from enum import Enum
-
-from tunnel.errors import TunnelError
+from tunnel.errors import Reason, TunnelError
 
 
-class Problem(Enum):
-    """Why a certificate was refused: the value is the name for machines; `words` is what a person reads."""
-
-    words: str
-
-    def __new__(cls, value: str, words: str) -> "Problem":
-        member = object.__new__(cls)
-        member._value_ = value
-        member.words = words
-        return member
+class Problem(Reason):
+    """Why a certificate was refused."""
 
     # the bytes and the profile
     MALFORMED = "malformed", "not a certificate of our profile"

@@ -5,19 +5,12 @@ words, and people debug with them.
 """
 
 from collections.abc import Mapping
-from enum import Enum
+
+from tunnel.errors import Reason
 
 
-class DropReason(Enum):
-    """The value is the name in ``status --json``; `words` is what a person reads."""
-
-    words: str
-
-    def __new__(cls, value: str, words: str) -> "DropReason":
-        member = object.__new__(cls)
-        member._value_ = value
-        member.words = words
-        return member
+class DropReason(Reason):
+    """The value is the name in ``status --json``."""
 
     # outer datagrams that came in
     MALFORMED_DATAGRAM = "malformed_datagram", "not a WireGuard message: wrong type or length"

@@ -57,12 +57,14 @@ def run(
     on_ready: Callable[[], None],
     offload: Offload = Offload.AUTO,
     extensions: bool = True,
+    passphrase: bytes | None = None,
 ) -> None:
     """Run the interface `name` until it is stopped; `on_ready` is called once, when it is up.
 
     Without a `config` it is bare: an interface and a control socket, for ``wg`` to configure, and `offload` and
     `extensions` stand in for the settings that ``wg`` does not know. `path` is where the configuration came from, for
-    ``SaveConfig``. Raise `TunnelError` if something is refused, with all undone.
+    ``SaveConfig``, and `passphrase` opens the identity of `config`. Raise `TunnelError` if something is refused, with
+    all undone.
     """
     if config is not None:
         offload, extensions = config.interface.offload, config.interface.extensions

@@ -10,11 +10,13 @@ The same holds for an authority that is trusted and for an intermediate.
 """
 
 from dataclasses import dataclass
+from hashlib import blake2s
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, SignatureAlgorithmOID
 
 from tunnel.config.patch import IPNetwork
@@ -26,6 +28,8 @@ IssuerKey = Ed25519PublicKey | EllipticCurvePublicKey
 
 MAX_TITLE = 64
 """Characters of a common name (ub-common-name of RFC 5280)."""
+
+_HASH_LABEL = b"tunnel authority"
 
 _ALGORITHMS = (SignatureAlgorithmOID.ED25519, SignatureAlgorithmOID.ECDSA_WITH_SHA256)
 
@@ -83,6 +87,17 @@ def read_issuer(certificate: x509.Certificate) -> Issuer:
         not_before=certificate.not_valid_before_utc.timestamp(),
         not_after=certificate.not_valid_after_utc.timestamp(),
     )
+
+
+def authority_hash(certificate: x509.Certificate) -> bytes:
+    """32 bytes that stand for the key of an authority, the same when it is issued anew under its old key.
+
+    They key MAC1 of certificate requests (message 16, docs/protocol.md): whoever does not know which authority a host
+    belongs to hears nothing from it. BLAKE2s-256 of a label and the DER SubjectPublicKeyInfo; `certificate` is one that
+    `read_issuer` takes.
+    """
+    key = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return blake2s(_HASH_LABEL + key).digest()
 
 
 def _check_purposes(certificate: x509.Certificate, extensions: x509.Extensions) -> None:

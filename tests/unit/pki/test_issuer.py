@@ -1,8 +1,11 @@
 """Who has issued a certificate, and whether it may."""
 
+from hashlib import blake2s
+
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.hazmat.primitives.hashes import SHA384
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
@@ -22,6 +25,7 @@ from tests.unit.pki.authorities import (
 from tests.unit.pki.chains import chain, refused, renamed, trust
 from tunnel.pki.authority import Authority
 from tunnel.pki.ipblocks import IP_BLOCKS_OID
+from tunnel.pki.issuer import authority_hash
 from tunnel.pki.problem import Problem
 from tunnel.pki.profile import Claims, parse_certificate, read_claims
 from tunnel.pki.verify import verify
@@ -257,3 +261,25 @@ def verify_with_issuer(
     if below:
         return verify(chain(issued(INTERMEDIATE, LAPTOP), odd), TRUST, NOW)
     return verify(chain(CERTIFICATE), trust(odd), NOW)
+
+
+# ── the hash of its key ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_hash_of_an_authority_is_that_of_a_label_and_its_key() -> None:
+    authority = new_authority()
+    assert isinstance(authority.key, Ed25519PrivateKey)
+    key = bytes.fromhex("302a300506032b6570032100") + authority.key.public_key().public_bytes_raw()
+    assert authority_hash(authority.certificate) == blake2s(b"tunnel authority" + key).digest()
+
+
+def test_an_authority_issued_anew_under_its_old_key_keeps_its_hash() -> None:
+    anew = altered(AUTHORITY.certificate, AUTHORITY, subject=named("Another name"), not_after=NOW + 1)
+    assert authority_hash(anew) == authority_hash(AUTHORITY.certificate)
+
+
+def test_authorities_of_different_keys_have_different_hashes() -> None:
+    others = (renamed(new_authority("Successor"), "Example CA"), p256_authority("Example CA"))
+    hashes = {authority_hash(one.certificate) for one in (AUTHORITY, *others)}
+    assert len(hashes) == 3
+    assert all(len(one) == 32 for one in hashes)

@@ -139,4 +139,5 @@ class PresharedKey(_Key):
         return cls(rng(KEY_SIZE))
 
 
+NO_PRIVATE_KEY = PrivateKey(bytes(KEY_SIZE))
 NO_PRESHARED_KEY = PresharedKey(bytes(KEY_SIZE))

@@ -1,14 +1,24 @@
 """Hypothesis strategies for configurations, patches and snapshots."""
 
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_interface
+from pathlib import Path
 
 from hypothesis import strategies as st
 
-from tunnel.config.model import Hooks, InterfaceConfig, IPInterface, Offload, PeerConfig, RouteTable, TunnelConfig
+from tunnel.config.model import (
+    CertificateConfig,
+    Hooks,
+    InterfaceConfig,
+    IPInterface,
+    Offload,
+    PeerConfig,
+    RouteTable,
+    TunnelConfig,
+)
 from tunnel.config.patch import AllowedIPChange, DevicePatch, IPNetwork, PeerPatch
 from tunnel.config.snapshot import DeviceSnapshot, PeerSnapshot
 from tunnel.endpoint import Endpoint, EndpointName
-from tunnel.keys import PresharedKey, PrivateKey, PublicKey
+from tunnel.keys import NO_PRIVATE_KEY, PresharedKey, PrivateKey, PublicKey
 
 raw_keys = st.binary(min_size=32, max_size=32)
 nonzero_raw_keys = raw_keys.filter(any)
@@ -53,12 +63,31 @@ commands = st.text("ab=,;%i\"'$()[]é\x1c\x85\u2028 \t\v", min_size=1, max_size=
 )
 hooks = st.builds(Hooks, *[st.lists(commands, max_size=3).map(tuple)] * 4)
 
+# What an item of a list can be: as above, and no comma.
+listed = st.text("abZ0=;*?[]!@%$'\"()é中. -", min_size=1, max_size=20).filter(lambda text: text == text.strip())
+paths = st.lists(listed | st.just(".."), min_size=1, max_size=3).map(lambda parts: Path("/", *parts))
+dialled = st.builds(
+    EndpointName,
+    host_names | st.builds(lambda address: Endpoint.create(str(address), 0).host, st.ip_addresses()),
+    ports,
+)
+certificates = st.builds(
+    CertificateConfig,
+    identity=paths | st.just(Path("/etc/a, b.pem")),
+    authorities=st.lists(paths, max_size=3, unique=True).map(tuple),
+    crls=st.lists(paths, max_size=3, unique=True).map(tuple),
+    peers=st.lists(dialled, max_size=3, unique=True).map(tuple),
+    allow=st.lists(listed, max_size=3, unique=True).map(tuple),
+    max_peers=st.integers(1, 100_000),
+)
+
 
 @st.composite
 def tunnel_configs(draw: st.DrawFn) -> TunnelConfig:
     """Valid ones: each network has one owner, and a mark or a table of its own makes any endpoint and route right."""
+    identity = draw(st.none() | certificates)
     interface = InterfaceConfig(
-        private_key=draw(private_keys),
+        private_key=NO_PRIVATE_KEY if identity else draw(private_keys),
         listen_port=draw(st.just(0) | ports),
         fwmark=draw(marks),
         addresses=tuple(draw(st.lists(interfaces, max_size=4, unique=True))),
@@ -66,8 +95,9 @@ def tunnel_configs(draw: st.DrawFn) -> TunnelConfig:
         table=draw(st.just(RouteTable.OFF) | st.integers(1, 252)),
         offload=draw(st.sampled_from(Offload)),
         extensions=draw(st.booleans()),
-        save_config=draw(st.booleans()),
+        save_config=not identity and draw(st.booleans()),
         hooks=draw(hooks),
+        certificates=identity,
     )
     keys = draw(st.lists(nonzero_public_keys, max_size=4, unique=True))
     free = draw(st.lists(networks(), max_size=12, unique=True))

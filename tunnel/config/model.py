@@ -4,19 +4,29 @@ Frozen values, checked by whoever parsed them. `TunnelConfig.device_patch` is ho
 (addresses, MTU, routes, hooks) is for the daemon.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import Enum
-from ipaddress import IPv4Interface, IPv6Interface
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface, ip_interface
+from pathlib import Path
 
 from tunnel.config.patch import AllowedIPChange, DevicePatch, IPNetwork, PeerPatch
 from tunnel.endpoint import Endpoint, EndpointName
+from tunnel.errors import ConfigError
 from tunnel.keys import NO_PRESHARED_KEY, PresharedKey, PrivateKey, PublicKey
 
 IPInterface = IPv4Interface | IPv6Interface
 
 CONSULTED_TABLES = frozenset({253, 254, 255})
 """default, main and local: the routing tables that every lookup goes through, rules or no rules (ip-rule(8))."""
+
+WIREGUARD_PORT = 51820
+"""Where a host with a certificate is dialled, unless told otherwise: what everybody uses, though nobody assigned it."""
+
+MIN_IPV6_MTU = 1280
+"""RFC 8200, section 5. Below it Linux takes IPv6 off an interface, and every IPv6 address and route is refused."""
+
+DEFAULT_MAX_PEERS = 1000
 
 
 class RouteTable(Enum):
@@ -67,10 +77,27 @@ class PeerConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class CertificateConfig:
+    """How certificates take the place of keys: the files that say who we are and whom we believe, and who may come.
+
+    `identity` holds the private key, our certificate and its CA. `peers` are alternatives to dial. `allow` are patterns
+    (`fnmatch.fnmatchcase`) of the names that strangers may have, empty: any; `max_peers` is how many of them.
+    """
+
+    identity: Path
+    authorities: tuple[Path, ...] = ()
+    crls: tuple[Path, ...] = ()
+    peers: tuple[EndpointName, ...] = ()
+    allow: tuple[str, ...] = ()
+    max_peers: int = DEFAULT_MAX_PEERS
+
+
+@dataclass(frozen=True, slots=True)
 class InterfaceConfig:
     """The ``[Interface]`` section. `mtu` None: from the route to the endpoint. `table`: a number, or a word.
 
-    `extensions`: whether to use what goes beyond plain WireGuard with peers that know it too.
+    `extensions`: whether to use what goes beyond plain WireGuard with peers that know it too. With `certificates` the
+    private key is `NO_PRIVATE_KEY` until `TunnelConfig.identified` knows it.
     """
 
     private_key: PrivateKey
@@ -83,6 +110,7 @@ class InterfaceConfig:
     extensions: bool = True
     save_config: bool = False
     hooks: Hooks = Hooks()
+    certificates: CertificateConfig | None = None
 
     @property
     def is_table_consulted(self) -> bool:
@@ -97,10 +125,35 @@ class TunnelConfig:
     interface: InterfaceConfig
     peers: tuple[PeerConfig, ...] = ()
 
+    def identified(
+        self, private_key: PrivateKey, addresses: Sequence[IPv4Address | IPv6Address], *, is_server: bool
+    ) -> "TunnelConfig":
+        """This configuration, as it was read, with what our certificate says: the key, and `addresses` of our own.
+
+        Each of these is there alone (/32, /128), unless ``Address`` has the same one with a prefix; they go in front. A
+        host that is dialled (`is_server`) listens on `WIREGUARD_PORT`, if no other was chosen. Raise `ConfigError` if
+        the two do not fit together: we are our own peer, or the MTU is too small for an IPv6 address.
+        """
+        if any(peer.public_key == private_key.public_key for peer in self.peers):
+            raise ConfigError(
+                f"'{private_key.public_key}': our identity's own; we cannot be our own peer", key="PublicKey"
+            )
+        mtu = self.interface.mtu
+        if mtu is not None and mtu < MIN_IPV6_MTU and any(address.version == 6 for address in addresses):
+            raise ConfigError(f"'{mtu}': our certificate's IPv6 address needs at least {MIN_IPV6_MTU}", key="MTU")
+        interface = replace(
+            self.interface,
+            private_key=private_key,
+            addresses=_merge_addresses(addresses, self.interface.addresses),
+            listen_port=self.interface.listen_port or (WIREGUARD_PORT if is_server else 0),
+        )
+        return replace(self, interface=interface)
+
     def device_patch(self, endpoints: Mapping[PublicKey, Endpoint] | None = None) -> DevicePatch:
         """Everything the device needs, replacing what it had.
 
-        `endpoints` holds what the names resolved to; a name that is not in it stays unset, a numeric one is used.
+        `endpoints` holds what the names resolved to; a name that is not in it stays unset, a numeric one is used. With
+        certificates there is no private key before `identified`.
         """
         resolved = endpoints or {}
         return DevicePatch(
@@ -120,3 +173,15 @@ class TunnelConfig:
                 for peer in self.peers
             ),
         )
+
+
+def _merge_addresses(
+    own: Sequence[IPv4Address | IPv6Address], configured: Sequence[IPInterface]
+) -> tuple[IPInterface, ...]:
+    """`own` in front, each as it is configured, else alone; then the others that are configured."""
+    in_front = [
+        chosen
+        for address in own
+        for chosen in [interface for interface in configured if interface.ip == address] or [ip_interface(address)]
+    ]
+    return tuple(dict.fromkeys([*in_front, *configured]))

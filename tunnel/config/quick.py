@@ -7,18 +7,28 @@ given twice, a peer given twice, an allowed IP that two peers claim (the last on
 (ignored), an endpoint inside the tunnel (a loop). ``DNS`` and default routes are refused with what to do instead,
 because half of what wg-quick does about them (resolvconf, policy rules, a firewall) would be worse than nothing.
 
-``Offload`` and ``Extensions`` are our own; wg-quick refuses a file with them, so we write them only if need be.
+``Offload``, ``Extensions`` and what `quick_certificates` reads are our own; wg-quick refuses a file with them, so we
+write them only if need be.
 """
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from tunnel.config.hairpin import hairpins
-from tunnel.config.model import Hooks, InterfaceConfig, IPInterface, Offload, PeerConfig, RouteTable, TunnelConfig
+from tunnel.config.model import (
+    MIN_IPV6_MTU,
+    Hooks,
+    InterfaceConfig,
+    IPInterface,
+    Offload,
+    PeerConfig,
+    RouteTable,
+    TunnelConfig,
+)
 from tunnel.config.patch import IPNetwork
+from tunnel.config.quick_certificates import format_certificates, read_certificates
 from tunnel.config.quick_sections import HOOKS, Section, decode_quick, quote, read_sections
 from tunnel.config.values import (
-    MIN_IPV6_MTU,
     parse_endpoint_name,
     parse_extensions,
     parse_fwmark,
@@ -33,13 +43,16 @@ from tunnel.config.values import (
     parse_truth,
 )
 from tunnel.errors import ConfigError
-from tunnel.keys import NO_PRESHARED_KEY, PresharedKey, PrivateKey, PublicKey
+from tunnel.keys import NO_PRESHARED_KEY, NO_PRIVATE_KEY, PresharedKey, PrivateKey, PublicKey
 
 __all__ = ["decode_quick", "format_quick", "is_world_accessible", "parse_quick"]
 
 
 def parse_quick(text: str, source: str) -> TunnelConfig:
-    """Read a whole file; `source` is its name for errors. Raise `ConfigError` and nothing else, whatever the text."""
+    """Read a whole file; `source` is its path, for errors and for relative paths in it.
+
+    Raise `ConfigError` and nothing else, whatever the text.
+    """
     sections = read_sections(text, source)
     interface_section = _only_interface(sections, source)
     peer_sections = [section for section in sections if section.name == "Peer"]
@@ -71,8 +84,9 @@ def _only_interface(sections: Sequence[Section], source: str) -> Section:
 
 def _read_interface(section: Section) -> InterfaceConfig:
     _refuse_dns(section)
+    certificates = read_certificates(section)
     interface = InterfaceConfig(
-        private_key=section.required("PrivateKey", parse_identity(PrivateKey.from_base64)),
+        private_key=section.scalar("PrivateKey", parse_identity(PrivateKey.from_base64), NO_PRIVATE_KEY),
         listen_port=section.scalar("ListenPort", parse_port, 0),
         fwmark=section.scalar("FwMark", parse_fwmark, 0),
         addresses=tuple(_read_addresses(section)),
@@ -82,7 +96,10 @@ def _read_interface(section: Section) -> InterfaceConfig:
         extensions=section.scalar("Extensions", parse_extensions, True),
         save_config=section.scalar("SaveConfig", parse_truth, False),
         hooks=Hooks(*(section.lines(key) for key in HOOKS)),
+        certificates=certificates,
     )
+    if interface.certificates and interface.save_config:
+        raise section.error("'true': not with Identity, as it would write down what certificates say", "SaveConfig")
     if any(address.version == 6 for address in interface.addresses):
         _check_ipv6_mtu(interface, section)
     return interface
@@ -118,7 +135,8 @@ def _read_peer(section: Section) -> PeerConfig:
 
 
 def _check_peer_keys(config: TunnelConfig, sections: Sequence[Section]) -> None:
-    own = config.interface.private_key.public_key
+    private_key = config.interface.private_key
+    own = None if private_key.is_zero else private_key.public_key
     lines: dict[PublicKey, int] = {}
     for peer, section in zip(config.peers, sections, strict=True):
         quoted = f"'{peer.public_key}'"
@@ -165,7 +183,8 @@ def _check_hairpins(config: TunnelConfig, sections: Sequence[Section]) -> None:
 def format_quick(config: TunnelConfig) -> str:
     """A file that `parse_quick` reads back as `config`; without settings of our own wg-quick reads the same thing.
 
-    Raise `ConfigError` for a hook that no file can hold: one with ``#``, a newline, or white space around it.
+    Raise `ConfigError` for a hook, a path or a pattern that no file can hold: one with ``#``, a newline, or white space
+    around it.
     """
     return (
         "\n\n".join(
@@ -176,7 +195,11 @@ def format_quick(config: TunnelConfig) -> str:
 
 
 def _format_interface(interface: InterfaceConfig) -> list[str]:
-    lines = ["[Interface]", f"PrivateKey = {interface.private_key.to_base64()}"]
+    lines = ["[Interface]"]
+    if interface.certificates:
+        lines += format_certificates(interface.certificates)
+    else:
+        lines.append(f"PrivateKey = {interface.private_key.to_base64()}")
     lines += [f"Address = {address}" for address in interface.addresses]
     if interface.listen_port:
         lines.append(f"ListenPort = {interface.listen_port}")

@@ -29,10 +29,13 @@ SETTINGS = {
         *("PrivateKey", "ListenPort", "FwMark"),
         *("Address", "DNS", "MTU", "Table", "SaveConfig", *HOOKS),
         *("Offload", "Extensions"),  # our own
+        *("Identity", "CA", "CRL", "Peer", "Allow", "MaxPeers"),  # our own: certificates
     ),
     "Peer": ("PublicKey", "PresharedKey", "AllowedIPs", "Endpoint", "PersistentKeepalive"),
 }
-REPEATABLE = frozenset({"Address", "DNS", "AllowedIPs", *HOOKS})
+REPEATABLE = frozenset({"Address", "DNS", "AllowedIPs", "CA", "CRL", "Peer", "Allow", *HOOKS})
+VERBATIM = frozenset({"Identity", "CA", "CRL", "Peer", "Allow"})
+"""Paths and names: white space inside belongs to them, and to set them to nothing is a mistake."""
 SECRET = frozenset({"PrivateKey", "PresharedKey"})
 """Their values are never quoted in an error."""
 
@@ -84,7 +87,7 @@ class Section:
         self.settings.setdefault(key, []).append((value, line))
 
     def scalar(self, key: str, parse: Callable[[str], Value], default: Value) -> Value:
-        """What `parse` makes of the value without white space; `default` if it is not set."""
+        """What `parse` makes of the value without white space (but see `VERBATIM`); `default` if it is not set."""
         if key not in self.settings:
             return default
         ((value, line),) = self.settings[key]
@@ -99,10 +102,11 @@ class Section:
     def items(self, key: str, parse: Callable[[str], Value], *, by_space: bool = False) -> Iterator[tuple[Value, int]]:
         """(value, line) for each item of comma-separated lists; an empty list has none, an empty item is an error.
 
+        One of `VERBATIM` has an empty item instead, which its parser refuses: ``Allow =`` is not to mean everybody.
         `by_space`: white space separates too and empty items are nothing, as in wg-quick(8)'s own settings.
         """
         for text, line in self.settings.get(key, ()):
-            if not text:
+            if not text and key not in VERBATIM:
                 continue
             for item in filter(None, _ITEM_SEPARATORS.split(text)) if by_space else text.split(","):
                 yield self._parse(key, item.strip(WHITE_SPACE), line, parse), line
@@ -113,7 +117,7 @@ class Section:
 
     def _parse(self, key: str, value: str, line: int, parse: Callable[[str], Value]) -> Value:
         try:
-            return parse(compact(value))
+            return parse(value if key in VERBATIM else compact(value))
         except ValueError as error:
             why = str(error) if key in SECRET else f"{quote(value)}: {error}"
             raise self.error(why, key, line) from None
@@ -179,9 +183,9 @@ def _split_setting(content: str, section: Section, line: int) -> tuple[str, str]
 
 
 def _nearest(name: str, section: Section) -> str:
-    """``; did you mean …?``, looking in this section first."""
-    for keys in (SETTINGS[section.name], tuple(_SECTION_BY_KEY)):
-        matches = difflib.get_close_matches(name.lower(), [key.lower() for key in keys], n=1)
+    """``; did you mean …?``, in this section only if it is close: AllowedIP is more like AllowedIPs than like Allow."""
+    for keys, cutoff in ((SETTINGS[section.name], 0.8), (tuple(_SECTION_BY_KEY), 0.6)):
+        matches = difflib.get_close_matches(name.lower(), [key.lower() for key in keys], n=1, cutoff=cutoff)
         if matches:
             return f"; did you mean {_KEY_BY_WORD[matches[0]]}?"
     return ""

@@ -7,12 +7,13 @@ calls knows the place and decides whether the text may be quoted (a key never is
 import re
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_interface
+from pathlib import Path
 from typing import TypeVar
 
-from tunnel.config.model import IPInterface, Offload, RouteTable
+from tunnel.config.model import WIREGUARD_PORT, IPInterface, Offload, RouteTable
 from tunnel.config.patch import MAX_PERSISTENT_KEEPALIVE, IPNetwork
-from tunnel.endpoint import EndpointName
-from tunnel.keys import PrivateKey, PublicKey
+from tunnel.endpoint import Endpoint, EndpointName
+from tunnel.keys import PrivateKey, PublicKey, hide_keys
 
 MAX_PORT = 65535
 MAX_FWMARK = 0xFFFF_FFFF
@@ -21,13 +22,16 @@ MIN_MTU = 576
 """What every IPv4 host accepts in one piece (RFC 791); a smaller number is a slip of the finger."""
 MAX_MTU = 65535 - 20 - 8 - 32
 """The largest packet whose message 4 (32 bytes more) still fits a UDP datagram over IPv4 (28 bytes more)."""
-MIN_IPV6_MTU = 1280
-"""RFC 8200, section 5. Below it Linux takes IPv6 off an interface, and every IPv6 address and route is refused."""
+MAX_PEERS = 100_000
+"""That a certificate admits; every one of them costs memory."""
 
 TABLES_BY_NAME = {"default": 253, "main": 254, "local": 255}
 """The names that ip-route(8) has without consulting rt_tables."""
 
 _DOTTED_NUMBERS = re.compile(r"[0-9.]+")
+_HOST_NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?")
+MAX_HOST_NAME = 253
+"""Characters of a name in the DNS (RFC 1035 section 2.3.4), written with dots."""
 
 Key = TypeVar("Key", PrivateKey, PublicKey)
 
@@ -169,3 +173,57 @@ def parse_endpoint_name(text: str) -> EndpointName:
     if _DOTTED_NUMBERS.fullmatch(name.host):
         parse_address(name.host)
     return name
+
+
+# ---- certificates -----------------------------------------------------------------------------------------------
+
+
+def parse_path(text: str) -> Path:
+    """A file, absolute or relative as it was written. A key that was pasted here would be shown as a missing file."""
+    if not text:
+        raise ValueError("empty")
+    if hide_keys(text) != text:
+        raise ValueError("a key, not a file")
+    if not text.isprintable():
+        raise ValueError("unprintable characters in it")
+    return Path(text)
+
+
+def parse_dialled_name(text: str) -> EndpointName:
+    """Whom to dial: a name or an address, with a port or without.
+
+    The name has to stand in a certificate, so it is ASCII (``xn--…``) and no zone is meant. It is told apart without
+    case, and an address in any form: the result is lower case, or canonical.
+    """
+    if not text:
+        raise ValueError("empty")
+    if "/" in text:
+        raise ValueError("expected host or host:port, not a URL or a prefix")
+    name = _split_port(text)
+    if ":" in name.host or _DOTTED_NUMBERS.fullmatch(name.host):
+        return EndpointName(Endpoint.create(str(parse_address(name.host)), name.port).host, name.port)
+    if len(name.host) > MAX_HOST_NAME or not _HOST_NAME.fullmatch(name.host):
+        raise ValueError("not a host name")
+    return EndpointName(name.host.lower(), name.port)
+
+
+def _split_port(text: str) -> EndpointName:
+    """The host and the port, `WIREGUARD_PORT` if there is none. Several colons without brackets are one address."""
+    if text.startswith("[") and text.endswith("]"):
+        return EndpointName.parse(f"{text}:{WIREGUARD_PORT}")
+    if text.startswith("[") or text.count(":") == 1:
+        return EndpointName.parse(text)
+    return EndpointName(text, WIREGUARD_PORT)
+
+
+def parse_pattern(text: str) -> str:
+    """Of names in certificates, as `fnmatch.fnmatchcase` takes it."""
+    if not text.strip():
+        raise ValueError("empty")
+    if not text.isprintable():
+        raise ValueError("unprintable characters in it")
+    return text
+
+
+def parse_max_peers(text: str) -> int:
+    return parse_number(text, 1, MAX_PEERS)

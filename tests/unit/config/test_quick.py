@@ -279,8 +279,8 @@ def test_a_setting_before_any_section_is_refused() -> None:
     assert refusal_of("MTU = 1400") == "wg0.conf:1: a setting before any [Interface] or [Peer]"
 
 
-def test_an_interface_without_a_private_key_is_refused() -> None:
-    assert refusal_of("", "[Interface]") == "wg0.conf:2: [Interface] has no PrivateKey"
+def test_an_interface_with_neither_a_private_key_nor_an_identity_is_refused() -> None:
+    assert refusal_of("", "[Interface]") == "wg0.conf:2: [Interface] has neither PrivateKey nor Identity"
 
 
 def test_a_private_key_of_zeros_is_refused() -> None:

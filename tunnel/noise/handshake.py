@@ -5,6 +5,8 @@
     -> e, es, s, ss, {t}        initiation: payload is a timestamp
     <- e, ee, se, psk           response: payload is empty
 
+A certified handshake (`CERTIFIED`) has a certificate chain in both payloads, after the timestamp in the first.
+
 Each step below is marked with its token. Nothing half-mutates: a message that can be refused is tried on a copy of the
 state. The responder goes in three steps, so that the caller can look the peer up after the first and refuse a stranger
 for the price of one X25519:
@@ -54,6 +56,9 @@ class Protocol:
 
 
 WIREGUARD = Protocol(CONSTRUCTION, IDENTIFIER)
+
+CERTIFIED = Protocol(CONSTRUCTION, b"tunnel v1 certified handshake")
+"""Messages 18 and 19: certificates in the payloads. Neither can be taken for message 1 or 2."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -108,8 +113,10 @@ class Initiator:
         self._state = protocol.begin(remote)
         self._is_sent = False
 
-    def create_initiation(self, timestamp: bytes) -> tuple[bytes, bytes, bytes]:
-        """Return our ephemeral key (32 bytes), our sealed static key (48) and the sealed timestamp (12 + 16).
+    def create_initiation(self, payload: bytes) -> tuple[bytes, bytes, bytes]:
+        """Return our ephemeral key (32 bytes), our sealed static key (48) and the sealed payload, 16 bytes longer.
+
+        The payload begins with a timestamp (12 bytes); in WireGuard nothing follows.
 
         Raise `ValueError` for a low-order remote key: exactly when `compute_static_shared` is None.
         """
@@ -120,7 +127,7 @@ class Initiator:
         state.mix_key(self._ephemeral.exchange(self._remote.raw))  # es
         static = state.encrypt_and_hash(self._static.public_key.raw)  # s
         state.mix_key(self._static_shared or self._static.exchange(self._remote.raw))  # ss
-        sealed = state.encrypt_and_hash(timestamp)  # {t}
+        sealed = state.encrypt_and_hash(payload)  # {t}
         self._state = state
         self._is_sent = True
         return ephemeral, static, sealed
@@ -173,17 +180,17 @@ class Responder:
 class IncomingHandshake:
     """An initiation to us. Until `consume_timestamp`, anyone who knows our public key can have made it in that name."""
 
-    __slots__ = ("_ephemeral", "_is_authentic", "_protocol", "_state", "initiator")
+    __slots__ = ("_ephemeral", "_is_authentic", "_state", "initiator", "protocol")
 
     def __init__(self, protocol: Protocol, state: SymmetricState, ephemeral: bytes, initiator: PublicKey) -> None:
-        self._protocol = protocol
+        self.protocol = protocol
         self._state = state
         self._ephemeral = ephemeral
         self._is_authentic = False
         self.initiator = initiator
 
     def consume_timestamp(self, static_shared: bytes, timestamp: bytes) -> bytes | None:
-        """Open the sealed timestamp (12 + 16 bytes) with our ``ss`` with the initiator; None if it is not from them.
+        """Open the sealed timestamp, and what follows it, with our ``ss`` with the initiator; None: not from them.
 
         What is not None may still be a replay: compare it with the greatest timestamp they sent before.
         """
@@ -206,10 +213,10 @@ class IncomingHandshake:
         assert self._is_authentic
         state = self._state.copy()
         public = ephemeral.public_key.raw
-        self._protocol.mix_ephemeral(state, public)  # e
+        self.protocol.mix_ephemeral(state, public)  # e
         state.mix_chaining_key(ephemeral.exchange(self._ephemeral))  # ee
         state.mix_key(ephemeral.exchange(self.initiator.raw))  # se
-        self._protocol.mix_psk(state, psk)  # psk
+        self.protocol.mix_psk(state, psk)  # psk
         nothing = state.encrypt_and_hash(payload)
         receive, send = state.split()
         return public, nothing, TransportKeys(send, receive, state.h, payload)

@@ -67,6 +67,10 @@ class AllowedIPs(Generic[P]):
         """In the order in which they were inserted."""
         return tuple(self._networks.get(peer, ()))
 
+    def holder(self, network: IPNetwork) -> P | None:
+        """Whose exactly `network` is."""
+        return self._tables[network.max_prefixlen // 8].get(network.prefixlen, {}).get(int(network.network_address))
+
     def lookup(self, address: bytes) -> P | None:
         """The peer of an address of 4 or 16 bytes, in network order; None if it is in no network."""
         try:

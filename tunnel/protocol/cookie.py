@@ -15,9 +15,10 @@ answers: who cannot see our messages cannot forge one.
 """
 
 from hmac import compare_digest
+from typing import Protocol
 
 from tunnel.endpoint import Endpoint
-from tunnel.keys import KEY_SIZE, PublicKey, Rng
+from tunnel.keys import KEY_SIZE, Rng
 from tunnel.noise.primitives import hash_, mac, xopen, xseal
 from tunnel.wire.messages import COOKIE_NONCE_SIZE, COOKIE_SIZE, MAC_SIZE, Buffer, CookieReply
 
@@ -29,29 +30,43 @@ _LABEL_COOKIE = b"cookie--"
 _MACS_SIZE = 2 * MAC_SIZE
 
 
+class Addressee(Protocol):
+    """Whom a message is for: a `PublicKey`, or an authority whose members are meant (`AuthorityId`)."""
+
+    @property
+    def raw(self) -> bytes:
+        """32 bytes that whoever sends has to know."""
+        ...
+
+
 def pack_source(endpoint: Endpoint) -> bytes:
     """What a cookie is bound to: the address (4 or 16 bytes) and the port (2, big endian)."""
     return endpoint.packed + endpoint.port.to_bytes(2, "big")
 
 
-def mac1_key(public_key: PublicKey) -> bytes:
-    """The key of MAC1 in messages to the owner of `public_key`: 32 bytes, not secret."""
-    return hash_(_LABEL_MAC1 + public_key.raw)
+def mac1_key(addressee: Addressee) -> bytes:
+    """The key of MAC1 in messages to `addressee`: 32 bytes, not secret."""
+    return hash_(_LABEL_MAC1 + addressee.raw)
 
 
-def cookie_key(public_key: PublicKey) -> bytes:
-    """The key that seals cookie replies by the owner of `public_key`: 32 bytes, not secret."""
-    return hash_(_LABEL_COOKIE + public_key.raw)
+def cookie_key(addressee: Addressee) -> bytes:
+    """The key that seals cookie replies by `addressee`: 32 bytes, not secret."""
+    return hash_(_LABEL_COOKIE + addressee.raw)
+
+
+def mac1_of(handshake: Buffer) -> bytes:
+    """The MAC1 of a packed handshake message: what an answer to it is bound to."""
+    return bytes(handshake[-_MACS_SIZE:-MAC_SIZE])
 
 
 class CookieChecker:
-    """The responder's side, for messages to `public_key`. A datagram is a whole initiation or response."""
+    """The responder's side, for messages to `addressee`. A datagram is a whole handshake message."""
 
     __slots__ = ("_cookie_key", "_mac1_key", "_rng", "_secret", "_secret_expires")
 
-    def __init__(self, public_key: PublicKey, rng: Rng) -> None:
-        self._mac1_key = mac1_key(public_key)
-        self._cookie_key = cookie_key(public_key)
+    def __init__(self, addressee: Addressee, rng: Rng) -> None:
+        self._mac1_key = mac1_key(addressee)
+        self._cookie_key = cookie_key(addressee)
         self._rng = rng
         self._secret = b""
         self._secret_expires = 0.0
@@ -64,15 +79,16 @@ class CookieChecker:
     def check_mac2(self, datagram: Buffer, source: bytes, now: float) -> bool:
         """Whether the sender has received a cookie at `source` (see `pack_source`) that is still good."""
         signed, mac2 = datagram[:-MAC_SIZE], datagram[-MAC_SIZE:]
-        return compare_digest(mac(self._cookie(source, now), signed), mac2)
+        return compare_digest(mac(self.cookie(source, now), signed), mac2)
 
     def create_reply(self, datagram: Buffer, receiver: int, source: bytes, now: float) -> CookieReply:
         """The answer to `datagram`, whose sender index is `receiver` and whose MAC1 is right."""
         nonce = self._rng(COOKIE_NONCE_SIZE)
-        mac1 = bytes(datagram[-_MACS_SIZE:-MAC_SIZE])
-        return CookieReply(receiver, nonce, xseal(self._cookie_key, nonce, self._cookie(source, now), mac1))
+        sealed = xseal(self._cookie_key, nonce, self.cookie(source, now), mac1_of(datagram))
+        return CookieReply(receiver, nonce, sealed)
 
-    def _cookie(self, source: bytes, now: float) -> bytes:
+    def cookie(self, source: bytes, now: float) -> bytes:
+        """What MAC2 of a message from `source` is keyed with just now: 16 bytes, for `source` alone to know."""
         if not self._secret or now >= self._secret_expires:
             self._secret = self._rng(KEY_SIZE)
             self._secret_expires = now + COOKIE_LIFETIME
@@ -80,13 +96,13 @@ class CookieChecker:
 
 
 class CookieGenerator:
-    """The initiator's side, for messages (initiations and responses alike) to one peer."""
+    """The initiator's side, for handshake messages of any kind to one addressee."""
 
     __slots__ = ("_cookie", "_cookie_expires", "_cookie_key", "_mac1_key", "_sent_mac1")
 
-    def __init__(self, remote: PublicKey) -> None:
-        self._mac1_key = mac1_key(remote)
-        self._cookie_key = cookie_key(remote)
+    def __init__(self, addressee: Addressee) -> None:
+        self._mac1_key = mac1_key(addressee)
+        self._cookie_key = cookie_key(addressee)
         self._cookie = b""
         self._cookie_expires = 0.0
         self._sent_mac1 = b""
@@ -109,7 +125,15 @@ class CookieGenerator:
         cookie = xopen(self._cookie_key, reply.nonce, reply.cookie, self._sent_mac1)
         if cookie is None or len(cookie) != COOKIE_SIZE:
             return False
-        self._cookie = cookie
-        self._cookie_expires = now + COOKIE_LIFETIME
+        self.keep(cookie, now)
         self._sent_mac1 = b""
         return True
+
+    def keep(self, cookie: bytes, now: float) -> None:
+        """Use a cookie that came to us by another way."""
+        self._cookie = cookie
+        self._cookie_expires = now + COOKIE_LIFETIME
+
+    def has_cookie(self, now: float) -> bool:
+        """Whether the next message will carry MAC2."""
+        return bool(self._cookie) and now < self._cookie_expires

@@ -16,21 +16,25 @@ from collections.abc import Callable, Sequence
 from itertools import count, repeat
 from math import inf
 
-from tunnel.config.patch import DevicePatch, PeerPatch
+from tunnel.config.patch import DevicePatch, IPNetwork, PeerPatch
 from tunnel.config.snapshot import DeviceSnapshot
 from tunnel.endpoint import Endpoint
 from tunnel.keys import PrivateKey, PublicKey, Rng
 from tunnel.noise.handshake import Responder
+from tunnel.protocol.certified import CertifiedHandshakes
+from tunnel.protocol.credentials import Credentials, Gatekeeper
+from tunnel.protocol.enquiry import Enquiry
 from tunnel.protocol.events import Event
 from tunnel.protocol.handshakes import PendingHandshake
 from tunnel.protocol.host import Host
-from tunnel.protocol.intake import HandshakeIntake
+from tunnel.protocol.intake import HandshakeIntake, Waiting
 from tunnel.protocol.keypair import Keypair
 from tunnel.protocol.peer import Peer
 from tunnel.protocol.stats import DropReason
 from tunnel.protocol.trains import has_one_receiver, split_by_kind
 from tunnel.protocol.transport import MAX_PACKET
 from tunnel.wire import ip
+from tunnel.wire.certified import CertifiedResponse, parse_certified_response
 from tunnel.wire.control import Capability
 from tunnel.wire.messages import (
     TRANSPORT_HEADER_SIZE,
@@ -59,6 +63,7 @@ class Device:
         self._peers: dict[PublicKey, Peer] = {}
         self._responder: Responder | None = None
         self._intake = HandshakeIntake(self._host)
+        self._certified = CertifiedHandshakes(self._host, self._intake, self._peers, self.apply)
         self._schedule: list[tuple[float, int, Peer]] = []
         self._tickets = count()
 
@@ -81,6 +86,24 @@ class Device:
     @offered.setter
     def offered(self, offered: Capability | None) -> None:
         self._host.offered = offered
+
+    @property
+    def credentials(self) -> Credentials | None:
+        """What we show to peers with certificates, from the next handshake on; None: there are none to us."""
+        return self._host.credentials
+
+    @credentials.setter
+    def credentials(self, credentials: Credentials | None) -> None:
+        self._certified.credentials_changed(credentials)
+
+    @property
+    def gatekeeper(self) -> Gatekeeper | None:
+        """Who judges certificates; to be set before there are credentials."""
+        return self._certified.gatekeeper
+
+    @gatekeeper.setter
+    def gatekeeper(self, gatekeeper: Gatekeeper) -> None:
+        self._certified.gatekeeper = gatekeeper
 
     def apply(self, patch: DevicePatch, now: float) -> None:
         """Change what `patch` says. Never fails: whoever made the patch has checked it."""
@@ -110,6 +133,7 @@ class Device:
         """No more sessions; the configuration stays. What there is to send now tells peers that are like us."""
         self._host.is_up = False
         self._intake.clear()
+        self._certified.stop_asking()
         for peer in self._peers.values():
             peer.down(now)
             self._reschedule(peer)
@@ -127,6 +151,34 @@ class Device:
     def count_drop(self, reason: DropReason, times: int = 1) -> None:
         """For what the edges refuse, so that all drops are counted in one place."""
         self._host.drops.count(reason, times)
+
+    def holder(self, network: IPNetwork) -> PublicKey | None:
+        """Whose allowed IP exactly `network` is."""
+        peer = self._host.allowed_ips.holder(network)
+        return peer.public_key if peer else None
+
+    def has_session(self, public_key: PublicKey, now: float) -> bool:
+        """Whether there is a peer with this key to whom packets could be sent now without a handshake."""
+        peer = self._peers.get(public_key)
+        keypair = peer.keypairs.current if peer else None
+        return keypair is not None and keypair.can_send(1, now)
+
+    # ── certificates ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    def ask(self, endpoint: Endpoint, now: float) -> None:
+        """Ask for the certificate of whoever is at `endpoint`, once; the gatekeeper hears of an answer."""
+        self._certified.ask(endpoint, now)
+
+    def stop_asking(self) -> None:
+        """Answers to what was asked are no longer wanted."""
+        self._certified.stop_asking()
+
+    def handshake(self, public_key: PublicKey, now: float) -> None:
+        """Begin a handshake with that peer, if there is none under way; what we show has changed."""
+        peer = self._peers.get(public_key)
+        if peer is not None:
+            peer.handshakes.initiate(now)
+            self._reschedule(peer)
 
     # ── the data path ────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -221,8 +273,8 @@ class Device:
             peer.scheduled = inf
             peer.expire(now)
             self._reschedule(peer)
-        for message, endpoint in self._intake.take():
-            self._consume_handshake(message, endpoint, now)
+        for waiting in self._intake.take():
+            self._consume_handshake(waiting, now)
         self._intake.note_load(now)
 
     def _reschedule(self, peer: Peer) -> None:
@@ -253,19 +305,32 @@ class Device:
         self._reschedule(keypair.peer)
 
     def _receive_handshake(self, datagram: memoryview, endpoint: Endpoint, now: float) -> None:
-        if message_type(datagram) == MessageType.COOKIE_REPLY:
+        kind = message_type(datagram)
+        if kind == MessageType.COOKIE_REPLY:
             self._consume_cookie_reply(datagram, now)
+        elif kind == MessageType.CERTIFICATE and self._host.credentials is not None:
+            self._reschedule_if(self._certified.consume_answer(datagram, now))
         else:
             self._intake.add(datagram, endpoint, now)
 
-    def _consume_handshake(self, datagram: bytes, endpoint: Endpoint, now: float) -> None:
-        initiation = parse_initiation(datagram)
-        if initiation is not None:
-            self._consume_initiation(initiation, endpoint, now)
-            return
-        response = parse_response(datagram)
-        assert response is not None
-        self._consume_response(response, endpoint, now)
+    def _consume_handshake(self, waiting: Waiting, now: float) -> None:
+        match message_type(waiting.message):
+            case MessageType.HANDSHAKE_INITIATION:
+                initiation = parse_initiation(waiting.message)
+                assert initiation is not None
+                self._consume_initiation(initiation, waiting.endpoint, now)
+            case MessageType.CERTIFICATE_REQUEST:
+                self._certified.consume_request(waiting, now)
+            case MessageType.CERTIFIED_INITIATION:
+                self._reschedule_if(self._certified.consume_initiation(waiting, now))
+            case _:
+                response = parse_response(waiting.message) or parse_certified_response(waiting.message)
+                assert response is not None
+                self._consume_response(response, waiting.endpoint, now)
+
+    def _reschedule_if(self, peer: Peer | None) -> None:
+        if peer is not None:
+            self._reschedule(peer)
 
     def _consume_initiation(self, message: Initiation, endpoint: Endpoint, now: float) -> None:
         assert self._responder is not None
@@ -280,13 +345,17 @@ class Device:
         peer.consume_initiation(incoming, message, endpoint, now)
         self._reschedule(peer)
 
-    def _consume_response(self, message: Response, endpoint: Endpoint, now: float) -> None:
+    def _consume_response(self, message: Response | CertifiedResponse, endpoint: Endpoint, now: float) -> None:
         pending = self._host.indices.lookup(message.receiver)
-        if not isinstance(pending, PendingHandshake):
+        is_certified = isinstance(message, CertifiedResponse)
+        if not isinstance(pending, PendingHandshake) or pending.is_certified != is_certified:
             self._host.drops.count(DropReason.UNEXPECTED_RESPONSE)
             return
         peer = self._peers[pending.public_key]
-        peer.consume_response(pending, message, endpoint, now)
+        if isinstance(message, CertifiedResponse):
+            self._certified.consume_response(peer, pending, message, endpoint, now)
+        else:
+            peer.consume_response(pending, message, endpoint, now)
         self._reschedule(peer)
 
     def _consume_cookie_reply(self, datagram: memoryview, now: float) -> None:
@@ -298,8 +367,12 @@ class Device:
         if owner is None:
             self._host.drops.count(DropReason.UNEXPECTED_COOKIE)
             return
+        if isinstance(owner, Enquiry):
+            self._certified.consume_cookie_reply(owner, message, now)
+            return
         peer = owner.peer if isinstance(owner, Keypair) else self._peers[owner.public_key]
         peer.handshakes.consume_cookie_reply(message, now)
+        self._reschedule(peer)
 
     # ── peers ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -310,6 +383,7 @@ class Device:
             return
         self._host.identity = identity
         self._intake.identity_changed(identity)
+        self._certified.identity_changed(identity)
         self._responder = Responder(identity) if identity else None
         if identity:
             self._remove_peer(identity.public_key, now)

@@ -6,6 +6,9 @@
     message 2 ─ consume_response ───────────────────▶ a keypair to send with at once
     message 3 ─ consume_cookie_reply ───────────────▶ what the next message 1 or 2 carries as MAC2
 
+With a peer that has shown a certificate (`chain`) these are messages 18 and 19, which show ours; what they show is for
+`tunnel.protocol.certified` to have judged, between the steps in which it drives us.
+
 Both sides may begin at once: the handshake we began stays pending while we answer the other's, so neither has to wait
 for a retransmission. What becomes of the keypairs is the peer's business (`tunnel.protocol.keypair`).
 """
@@ -15,7 +18,14 @@ from typing import TYPE_CHECKING
 
 from tunnel.endpoint import Endpoint
 from tunnel.keys import NO_PRESHARED_KEY, PrivateKey, PublicKey
-from tunnel.noise.handshake import IncomingHandshake, Initiator, compute_static_shared
+from tunnel.noise.handshake import (
+    CERTIFIED,
+    WIREGUARD,
+    IncomingHandshake,
+    Initiator,
+    TransportKeys,
+    compute_static_shared,
+)
 from tunnel.protocol.constants import (
     INITIATIONS_PER_SECOND,
     KEEPALIVE_TIMEOUT,
@@ -26,12 +36,23 @@ from tunnel.protocol.constants import (
     REKEY_TIMEOUT,
 )
 from tunnel.protocol.cookie import CookieGenerator
+from tunnel.protocol.credentials import Chain
 from tunnel.protocol.events import HandshakeUnanswered
 from tunnel.protocol.host import Host
 from tunnel.protocol.keypair import Keypair
 from tunnel.protocol.path import NetworkPath
 from tunnel.protocol.stats import DropReason, Drops
 from tunnel.protocol.timers import Timer
+from tunnel.wire.certified import (
+    CERTIFIED_SIZE,
+    INITIATION_CHAIN_SIZE,
+    RESPONSE_CHAIN_SIZE,
+    CertifiedInitiation,
+    CertifiedResponse,
+    pack_certified_initiation,
+    pack_certified_response,
+    pack_chain,
+)
 from tunnel.wire.control import Capability
 from tunnel.wire.messages import (
     INITIATION_SIZE,
@@ -50,19 +71,22 @@ if TYPE_CHECKING:
 
 
 class PendingHandshake:
-    """An initiation that we sent to `public_key` and whose response may still come."""
+    """An initiation that we sent to `public_key` and whose response may still come: message 19 if `is_certified`."""
 
-    __slots__ = ("initiator", "local_index", "offered", "public_key")
+    __slots__ = ("initiator", "is_certified", "local_index", "offered", "public_key")
 
-    def __init__(self, public_key: PublicKey, initiator: Initiator, offered: Capability | None) -> None:
+    def __init__(
+        self, public_key: PublicKey, initiator: Initiator, offered: Capability | None, is_certified: bool
+    ) -> None:
         self.public_key = public_key
         self.initiator = initiator
         self.local_index = 0
         self.offered = offered
+        self.is_certified = is_certified
 
 
 class Handshakes:
-    """`pending` is the one we began last, if it may still be answered.
+    """`pending` is the one we began last, if it may still be answered; `chain` what the peer has shown, if it did.
 
     Nothing here leads back to the peer, so that the secrets in here go when the peer is removed, and not some time
     later: whoever consumes a message says which peer the keypair is to be of.
@@ -80,6 +104,7 @@ class Handshakes:
         "_path",
         "_static_shared",
         "_unanswered",
+        "chain",
         "pending",
         "preshared_key",
     )
@@ -87,6 +112,7 @@ class Handshakes:
     def __init__(self, path: NetworkPath, drops: Drops, host: Host) -> None:
         self.preshared_key = NO_PRESHARED_KEY
         self.pending: PendingHandshake | None = None
+        self.chain: Chain = ()
         self._path = path
         self._drops = drops
         self._host = host
@@ -98,6 +124,11 @@ class Handshakes:
         self._attempts = 0
         self._unanswered = 0
         self._has_asked_in_the_last_minute = False
+
+    @property
+    def is_certified(self) -> bool:
+        """Whether those that we begin carry certificates."""
+        return bool(self.chain) and self._host.credentials is not None
 
     # ── beginning one ────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -114,8 +145,14 @@ class Handshakes:
         shared = self._shared_with_us()
         if shared is None:
             return
-        ephemeral = PrivateKey.generate(host.rng)
-        initiator = Initiator(host.identity, path.public_key, self.preshared_key, ephemeral, static_shared=shared)
+        initiator = Initiator(
+            host.identity,
+            path.public_key,
+            self.preshared_key,
+            PrivateKey.generate(host.rng),
+            static_shared=shared,
+            protocol=CERTIFIED if self.is_certified else WIREGUARD,
+        )
         self._send_initiation(initiator, now)
 
     def retransmit(self, now: float) -> bool:
@@ -162,50 +199,101 @@ class Handshakes:
         self, peer: "Peer", incoming: IncomingHandshake, message: Initiation, endpoint: Endpoint, now: float
     ) -> Keypair | None:
         """Message 1 came in the name of `peer`: if it is from them and new, send message 2."""
+        timestamp = self.open_payload(incoming, message.timestamp)
+        if timestamp is None or not self.is_new(timestamp, now):
+            return None
+        return self.respond(peer, incoming, timestamp, message.sender, endpoint, now)
+
+    def open_payload(self, incoming: IncomingHandshake, sealed: bytes) -> bytes | None:
+        """The timestamp of message 1 or 18, and what follows it; None, and counted, if it is not from our peer."""
         shared = self._shared_with_us()
-        timestamp = incoming.consume_timestamp(shared, message.timestamp) if shared is not None else None
-        if timestamp is None:
+        payload = incoming.consume_timestamp(shared, sealed) if shared is not None else None
+        if payload is None:
             self._drops.count(DropReason.HANDSHAKE_NOT_AUTHENTIC)
-        elif timestamp <= self._latest_timestamp:
+        return payload
+
+    def is_new(self, timestamp: bytes, now: float) -> bool:
+        """Whether an initiation with this timestamp is neither an old one nor one too many; counted if it is."""
+        if timestamp <= self._latest_timestamp:
             self._drops.count(DropReason.REPLAYED_HANDSHAKE)
         elif now - self._last_initiation_consumed < 1 / INITIATIONS_PER_SECOND:
             self._drops.count(DropReason.HANDSHAKE_FLOOD)
         else:
-            self._latest_timestamp = timestamp
-            self._last_initiation_consumed = now
-            self._path.authenticated(INITIATION_SIZE, endpoint, now)
-            offered = self._host.offered if is_tagged(timestamp) else None
-            return self._respond(peer, incoming, message.sender, offered, now)
-        return None
+            return True
+        return False
+
+    def respond(
+        self,
+        peer: "Peer",
+        incoming: IncomingHandshake,
+        timestamp: bytes,
+        remote_index: int,
+        endpoint: Endpoint,
+        now: float,
+    ) -> Keypair:
+        """Answer an initiation that is authentic and new."""
+        self._latest_timestamp = timestamp
+        self._last_initiation_consumed = now
+        self._path.authenticated(CERTIFIED_SIZE if incoming.protocol is CERTIFIED else INITIATION_SIZE, endpoint, now)
+        offered = self._host.offered if is_tagged(timestamp) else None
+        return self._send_response(peer, incoming, remote_index, offered, now)
 
     def consume_response(
         self, peer: "Peer", pending: PendingHandshake, message: Response, endpoint: Endpoint, now: float
     ) -> Keypair | None:
         """Message 2 came for `pending`: a new session, if it is authentic, under the same index."""
-        keys = pending.initiator.consume_response(message.ephemeral, message.nothing)
+        keys = self.open_response(pending, message.ephemeral, message.nothing)
+        return None if keys is None else self.derive(peer, pending, keys, message.sender, endpoint, now)
+
+    def open_response(self, pending: PendingHandshake, ephemeral: bytes, sealed: bytes) -> TransportKeys | None:
+        """What message 2 or 19 gives; None, and counted, if it is not from our peer."""
+        keys = pending.initiator.consume_response(ephemeral, sealed)
         if keys is None:
             self._drops.count(DropReason.HANDSHAKE_NOT_AUTHENTIC)
-            return None
+        return keys
+
+    def derive(
+        self,
+        peer: "Peer",
+        pending: PendingHandshake,
+        keys: TransportKeys,
+        remote_index: int,
+        endpoint: Endpoint,
+        now: float,
+    ) -> Keypair:
+        """The session that an authentic response makes."""
         keypair = Keypair(
             peer,
             keys,
             local_index=pending.local_index,
-            remote_index=message.sender,
+            remote_index=remote_index,
             is_initiator=True,
             now=now,
             offered=pending.offered,
         )
         self.pending = None
         self._host.indices.replace(keypair.local_index, keypair)
-        self._path.authenticated(RESPONSE_SIZE, endpoint, now)
+        self._path.authenticated(CERTIFIED_SIZE if pending.is_certified else RESPONSE_SIZE, endpoint, now)
         return keypair
 
     def consume_cookie_reply(self, message: CookieReply, now: float) -> None:
-        """Message 3 came for our pending handshake or a keypair: the next handshake message carries the cookie."""
+        """Message 3 came for our pending handshake or a keypair: the next handshake message carries the cookie.
+
+        Who wants to see a cookie before it looks at a certificate need not be kept waiting: the first one goes back at
+        once.
+        """
+        had_cookie = self._cookie.has_cookie(now)
         if not self._cookie.consume_reply(message, now):
             self._drops.count(DropReason.UNEXPECTED_COOKIE)
+        elif self.pending is not None and self.pending.is_certified and not had_cookie:
+            self.wait_no_longer()
+            self.initiate(now, is_retry=True)
 
     # ── what the peer tells us ───────────────────────────────────────────────────────────────────────────────────
+
+    def keep_cookie(self, cookie: bytes, now: float) -> None:
+        """A cookie of the peer's that came with its certificate."""
+        self._cookie.keep(cookie, now)
 
     def completed(self) -> None:
         """There is a new session to use."""
@@ -234,23 +322,39 @@ class Handshakes:
     def _send_initiation(self, initiator: Initiator, now: float) -> None:
         host = self._host
         self.forget_pending()
-        pending = self.pending = PendingHandshake(self._path.public_key, initiator, host.offered)
-        pending.local_index = host.indices.insert(pending)
+        pending = PendingHandshake(self._path.public_key, initiator, host.offered, self.is_certified)
+        self.pending = pending
+        index = pending.local_index = host.indices.insert(pending)
         stamp = host.stamp() if host.offered is None else tag_stamp(host.stamp())
-        self._send(pack_initiation(Initiation(pending.local_index, *initiator.create_initiation(stamp))), now)
+        if self.is_certified:
+            payload = stamp + pack_chain(self._own_chain(), INITIATION_CHAIN_SIZE)
+            message = pack_certified_initiation(CertifiedInitiation(index, *initiator.create_initiation(payload)))
+        else:
+            message = pack_initiation(Initiation(index, *initiator.create_initiation(stamp)))
+        self._send(message, now)
         self._path.timers.handshake_initiated(now)
 
-    def _respond(
+    def _send_response(
         self, peer: "Peer", incoming: IncomingHandshake, remote_index: int, offered: Capability | None, now: float
     ) -> Keypair:
         host = self._host
-        ephemeral, nothing, keys = incoming.create_response(PrivateKey.generate(host.rng), self.preshared_key)
+        is_certified = incoming.protocol is CERTIFIED
+        payload = pack_chain(self._own_chain(), RESPONSE_CHAIN_SIZE) if is_certified else b""
+        ephemeral, sealed, keys = incoming.create_response(PrivateKey.generate(host.rng), self.preshared_key, payload)
         keypair = Keypair(
             peer, keys, local_index=0, remote_index=remote_index, is_initiator=False, now=now, offered=offered
         )
         keypair.local_index = host.indices.insert(keypair)
-        self._send(pack_response(Response(keypair.local_index, remote_index, ephemeral, nothing)), now)
+        if is_certified:
+            message = pack_certified_response(CertifiedResponse(keypair.local_index, remote_index, ephemeral, sealed))
+        else:
+            message = pack_response(Response(keypair.local_index, remote_index, ephemeral, sealed))
+        self._send(message, now)
         return keypair
+
+    def _own_chain(self) -> Chain:
+        assert self._host.credentials is not None
+        return self._host.credentials.chain
 
     def _send(self, message: bytes, now: float) -> None:
         self._last_sent = now

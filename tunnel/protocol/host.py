@@ -11,6 +11,7 @@ from tunnel.keys import PrivateKey, Rng
 from tunnel.protocol.allowedips import AllowedIPs
 from tunnel.protocol.burst import BurstArena
 from tunnel.protocol.constants import REKEY_TIMEOUT_JITTER
+from tunnel.protocol.credentials import Credentials
 from tunnel.protocol.events import Event
 from tunnel.protocol.indextable import IndexTable
 from tunnel.protocol.stats import Drops
@@ -19,6 +20,7 @@ from tunnel.wire.control import Capability
 from tunnel.wire.train import Train
 
 if TYPE_CHECKING:
+    from tunnel.protocol.enquiry import Enquiry
     from tunnel.protocol.handshakes import PendingHandshake
     from tunnel.protocol.keypair import Keypair
     from tunnel.protocol.peer import Peer
@@ -31,11 +33,13 @@ class Host:
     """`stamp()` returns a 12-byte TAI64N later than any before it; `mtu` is the inner one, in bytes.
 
     `offered` is what we take from peers that are like us (see `tunnel.protocol.extension`); None: plain WireGuard.
+    `credentials` are what we show to peers with certificates; None: there are none to us.
     """
 
     __slots__ = (
         "allowed_ips",
         "burst",
+        "credentials",
         "datagrams",
         "drops",
         "events",
@@ -57,7 +61,8 @@ class Host:
         self.is_up = False
         self.offered: Capability | None = None
         self.identity: PrivateKey | None = None
-        self.indices: IndexTable[PendingHandshake | Keypair] = IndexTable(rng)
+        self.credentials: Credentials | None = None
+        self.indices: IndexTable[PendingHandshake | Keypair | Enquiry] = IndexTable(rng)
         self.allowed_ips: AllowedIPs[Peer] = AllowedIPs()
         self.drops = Drops()
         self.nonces = Nonces()

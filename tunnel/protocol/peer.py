@@ -15,7 +15,7 @@ from math import inf
 from tunnel.config.snapshot import PeerSnapshot
 from tunnel.endpoint import Endpoint
 from tunnel.keys import PublicKey
-from tunnel.noise.handshake import IncomingHandshake
+from tunnel.noise.handshake import IncomingHandshake, TransportKeys
 from tunnel.protocol.burst import seal_burst, seal_extended_burst
 from tunnel.protocol.control import Control
 from tunnel.protocol.events import HandshakeCompleted, HandshakeGaveUp, PeerClosed, SessionExpired
@@ -168,13 +168,28 @@ class Peer:
         if keypair is not None:
             self._add(keypair, now)
 
+    def respond_certified(
+        self, incoming: IncomingHandshake, timestamp: bytes, remote_index: int, endpoint: Endpoint, now: float
+    ) -> None:
+        """Message 18 came, and all that it says was found right: the same."""
+        self._add(self.handshakes.respond(self, incoming, timestamp, remote_index, endpoint, now), now)
+
     def consume_response(self, pending: PendingHandshake, message: Response, endpoint: Endpoint, now: float) -> None:
         """Message 2 came for `pending`: if it is good, there is a new session, which we confirm at once."""
         keypair = self.handshakes.consume_response(self, pending, message, endpoint, now)
         if keypair is not None:
-            self._add(keypair, now)
-            self._complete(keypair, now)
-            self.send_keepalive(now)
+            self._begin(keypair, now)
+
+    def derive_certified(
+        self, pending: PendingHandshake, keys: TransportKeys, remote_index: int, endpoint: Endpoint, now: float
+    ) -> None:
+        """Message 19 came, and all that it says was found right: the same."""
+        self._begin(self.handshakes.derive(self, pending, keys, remote_index, endpoint, now), now)
+
+    def _begin(self, keypair: Keypair, now: float) -> None:
+        self._add(keypair, now)
+        self._complete(keypair, now)
+        self.send_keepalive(now)
 
     def _add(self, keypair: Keypair, now: float) -> None:
         self._forget(self.keypairs.add(keypair))

@@ -9,7 +9,8 @@ All integers are little endian. `parse_*` returns None for anything that is not 
     4 transport data  type 4 | receiver 4 | counter 8 | packet n+16                                           = 32+n
     5 extended data   type 1 | flags 1 | segment size 2 | receiver 4 | counter 8 | packet or slice n+16       = 32+n
 
-Message 5 goes only to a peer that has asked for it: docs/protocol.md, "Extensions".
+Message 5 goes only to a peer that has asked for it: docs/protocol.md, "Extensions". Messages 16 to 19 are in
+`tunnel.wire.certified`.
 """
 
 import struct
@@ -30,6 +31,10 @@ class MessageType(IntEnum):
     COOKIE_REPLY = 3
     TRANSPORT_DATA = 4
     EXTENDED_DATA = 5
+    CERTIFICATE_REQUEST = 16
+    CERTIFICATE = 17
+    CERTIFIED_INITIATION = 18
+    CERTIFIED_RESPONSE = 19
 
 
 class ExtendedFlag(IntFlag):
@@ -100,7 +105,7 @@ def message_type(datagram: Buffer) -> int:
 
 
 def sender_index(handshake: Buffer) -> int:
-    """The sender index of an initiation or a response, which both have in the same place."""
+    """The sender index of an initiation, a response or a request, which all have it in the same place."""
     return int.from_bytes(handshake[4:8], "little")
 
 

@@ -1,0 +1,202 @@
+"""Messages 16 to 19 of a device: certificates, and the peers that they make (docs/protocol.md, "Certificates").
+
+    who dials                                               who is dialled
+    ask ── 16 ─────────────────────────────────────────────▶ ours, and a cookie: nothing is kept
+    Gatekeeper.answered ◀───────────────────────────── 17 ── a stranger has to bring the cookie back
+    a peer, and its handshake ── 18 ───────────────────────▶ Gatekeeper.presented: a peer
+    Gatekeeper.presented, if it shows another chain ◀── 19 ── its session
+
+What it costs to refuse somebody grows with what he has shown: MAC1 for nothing, one X25519 for knowing our key, a
+cookie for an address, and only who has proved an address and a key has his certificates looked at. A chain that a peer
+has shown before is not judged again, so that a rekey costs what any handshake costs.
+"""
+
+from collections.abc import Callable, Mapping
+
+from tunnel.config.patch import DevicePatch
+from tunnel.endpoint import Endpoint
+from tunnel.keys import PrivateKey, PublicKey
+from tunnel.noise.handshake import CERTIFIED, IncomingHandshake, Responder, compute_static_shared
+from tunnel.protocol.credentials import AuthorityId, Chain, Credentials, Gatekeeper
+from tunnel.protocol.enquiry import Enquiries, Enquiry, create_answer
+from tunnel.protocol.handshakes import PendingHandshake
+from tunnel.protocol.host import Host
+from tunnel.protocol.intake import HandshakeIntake, Waiting
+from tunnel.protocol.peer import Peer
+from tunnel.protocol.stats import DropReason
+from tunnel.wire.certified import (
+    CertifiedInitiation,
+    CertifiedResponse,
+    parse_certificate_answer,
+    parse_certificate_request,
+    parse_certified_initiation,
+    parse_chain,
+)
+from tunnel.wire.messages import Buffer, CookieReply
+from tunnel.wire.tai64n import STAMP_SIZE
+from tunnel.wire.train import Train
+
+Apply = Callable[[DevicePatch, float], None]
+
+
+class CertifiedHandshakes:
+    """Those of a device with these `peers`, which `apply` changes. A method that returns a peer has changed its timers.
+
+    `gatekeeper` has to be there as soon as the host has credentials.
+    """
+
+    __slots__ = ("_apply", "_enquiries", "_host", "_intake", "_peers", "_responder", "gatekeeper")
+
+    def __init__(self, host: Host, intake: HandshakeIntake, peers: Mapping[PublicKey, Peer], apply: Apply) -> None:
+        self.gatekeeper: Gatekeeper | None = None
+        self._host = host
+        self._intake = intake
+        self._peers = peers
+        self._apply = apply
+        self._enquiries = Enquiries(host, self._authority)
+        self._responder: Responder | None = None
+
+    def credentials_changed(self, credentials: Credentials | None) -> None:
+        """Show these from now on. What was asked under another authority stays unanswered."""
+        before, self._host.credentials = self._host.credentials, credentials
+        if credentials is None or before is None or before.authority != credentials.authority:
+            self._enquiries.clear()
+        self._intake.credentials_changed()
+
+    def identity_changed(self, identity: PrivateKey | None) -> None:
+        self._responder = Responder(identity, protocol=CERTIFIED) if identity else None
+
+    # ── who is there ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    def ask(self, endpoint: Endpoint, now: float) -> None:
+        """Send message 16, if we are up and have something to show ourselves."""
+        if self._host.is_up and self._host.credentials is not None:
+            self._enquiries.ask(endpoint, now)
+
+    def stop_asking(self) -> None:
+        """No answer is expected any more."""
+        self._enquiries.clear()
+
+    def consume_request(self, waiting: Waiting, now: float) -> None:
+        """Message 16: show who we are."""
+        host = self._host
+        if host.credentials is None or waiting.authority is None or not parse_certificate_request(waiting.message):
+            host.drops.count(DropReason.MALFORMED_DATAGRAM)
+            return
+        cookie = self._intake.cookie(waiting.endpoint, now)
+        answer = create_answer(waiting.message, waiting.authority, cookie, host.credentials.chain, host.rng)
+        host.datagrams.append((Train.single(memoryview(answer)), waiting.endpoint))
+
+    def consume_answer(self, datagram: Buffer, now: float) -> Peer | None:
+        """Message 17: begin a handshake with the peer that it comes to, if it was asked for and is believed."""
+        message = parse_certificate_answer(datagram)
+        enquiry = self._host.indices.lookup(message.receiver) if message else None
+        opened = enquiry.open_answer(message) if message and isinstance(enquiry, Enquiry) else None
+        if opened is None or not isinstance(enquiry, Enquiry):
+            self._host.drops.count(DropReason.UNEXPECTED_CERTIFICATE)
+            return None
+        self._enquiries.answered(enquiry)
+        cookie, chain = opened
+        assert self.gatekeeper is not None
+        patch = self.gatekeeper.answered(enquiry.endpoint, chain, now)
+        peer = self._accept(patch, chain, now)
+        if peer is not None:
+            peer.path.endpoint = enquiry.endpoint
+            peer.handshakes.keep_cookie(cookie, now)
+            peer.handshakes.wait_no_longer()
+            peer.handshakes.initiate(now)
+        return peer
+
+    def consume_cookie_reply(self, enquiry: Enquiry, message: CookieReply, now: float) -> None:
+        """Message 3 to a message 16."""
+        self._enquiries.consume_cookie_reply(enquiry, message, now)
+
+    # ── the handshake ────────────────────────────────────────────────────────────────────────────────────────────
+
+    def consume_initiation(self, waiting: Waiting, now: float) -> Peer | None:
+        """Message 18: respond, if it is new and authentic, and its chain is believed."""
+        message = parse_certified_initiation(waiting.message)
+        if message is None or self._responder is None or self._host.credentials is None:
+            self._host.drops.count(DropReason.MALFORMED_DATAGRAM)
+            return None
+        incoming = self._responder.consume_initiation(message.ephemeral, message.static)
+        if incoming is None:
+            self._host.drops.count(DropReason.HANDSHAKE_NOT_AUTHENTIC)
+            return None
+        known = self._peers.get(incoming.initiator)
+        if known is None and not self._intake.has_proved_its_address(waiting, now):
+            self._host.drops.count(DropReason.UNPROVED_STRANGER)
+            return None
+        opened = self._open_initiation(incoming, known, message, now)
+        if opened is None:
+            return None
+        timestamp, chain = opened
+        peer = self._judge(known, incoming.initiator, chain, waiting.endpoint, now)
+        if peer is not None:
+            peer.respond_certified(incoming, timestamp, message.sender, waiting.endpoint, now)
+        return peer
+
+    def consume_response(
+        self, peer: Peer, pending: PendingHandshake, message: CertifiedResponse, endpoint: Endpoint, now: float
+    ) -> None:
+        """Message 19: a session, if it is authentic, and a chain that it has changed to is believed."""
+        keys = peer.handshakes.open_response(pending, message.ephemeral, message.payload)
+        if keys is None:
+            return
+        chain = parse_chain(keys.payload)
+        if chain is None:
+            self._host.drops.count(DropReason.CERTIFICATE_REFUSED)
+        elif self._judge(peer, peer.public_key, chain, endpoint, now) is peer:
+            peer.derive_certified(pending, keys, message.sender, endpoint, now)
+
+    def _open_initiation(
+        self, incoming: IncomingHandshake, known: Peer | None, message: CertifiedInitiation, now: float
+    ) -> tuple[bytes, Chain] | None:
+        """The timestamp and the chain in message 18, which are the initiator's, and new if we know it."""
+        if known is not None:
+            payload = known.handshakes.open_payload(incoming, message.payload)
+        else:
+            payload = self._open_stranger(incoming, message.payload)
+        if payload is None:
+            return None
+        timestamp, chain = payload[:STAMP_SIZE], parse_chain(payload[STAMP_SIZE:])
+        if known is not None and not known.handshakes.is_new(timestamp, now):
+            return None
+        if chain is None:
+            self._host.drops.count(DropReason.CERTIFICATE_REFUSED)
+            return None
+        return timestamp, chain
+
+    def _open_stranger(self, incoming: IncomingHandshake, sealed: bytes) -> bytes | None:
+        assert self._host.identity is not None
+        shared = compute_static_shared(self._host.identity, incoming.initiator)
+        payload = incoming.consume_timestamp(shared, sealed) if shared is not None else None
+        if payload is None:
+            self._host.drops.count(DropReason.HANDSHAKE_NOT_AUTHENTIC)
+        return payload
+
+    # ── what it comes to ─────────────────────────────────────────────────────────────────────────────────────────
+
+    def _judge(
+        self, known: Peer | None, public_key: PublicKey, chain: Chain, endpoint: Endpoint, now: float
+    ) -> Peer | None:
+        """The peer that holds the key and shows the chain; None: refused."""
+        if known is not None and known.handshakes.chain == chain:
+            return known
+        assert self.gatekeeper is not None
+        return self._accept(self.gatekeeper.presented(public_key, chain, endpoint, now), chain, now)
+
+    def _accept(self, patch: DevicePatch | None, chain: Chain, now: float) -> Peer | None:
+        peer = None
+        if patch is not None:
+            self._apply(patch, now)
+            peer = self._peers.get(patch.peers[-1].public_key)
+        if peer is None:
+            self._host.drops.count(DropReason.CERTIFICATE_REFUSED)
+        else:
+            peer.handshakes.chain = chain
+        return peer
+
+    def _authority(self) -> AuthorityId:
+        assert self._host.credentials is not None
+        return AuthorityId(self._host.credentials.authority)

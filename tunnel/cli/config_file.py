@@ -28,7 +28,7 @@ def check_name(name: str) -> str:
 
 def interface_name(target: str) -> str:
     """What the interface that a person means by a name or a path is called."""
-    return check_name(Path(target).name.removesuffix(SUFFIX) if _is_path(target) else target)
+    return check_name(Path(target).name.removesuffix(SUFFIX) if is_path(target) else target)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +42,20 @@ class ConfigFile:
     def find(cls, target: str, directories: Sequence[Path]) -> "ConfigFile":
         """Raise `ConfigError` if there is none. One that we may not even look for is for `read` to complain about."""
         name = interface_name(target)
-        if _is_path(target):
+        if is_path(target):
             if not target.endswith(SUFFIX):
                 raise ConfigError(f"the name has to end in {SUFFIX}", source=target)
             candidates = [Path(target).absolute()]
         else:
             candidates = [directory / f"{name}{SUFFIX}" for directory in directories]
         for path in candidates:
-            if _may_be_there(path):
+            if may_be_there(path):
                 return cls(name, path)
         raise ConfigError(f"no configuration: {' and '.join(map(str, candidates))} not found", source=name)
+
+    def arguments(self) -> list[str]:
+        """What makes `tunnel up` come to the same file, wherever it is run."""
+        return [str(self.path)]
 
     def read(self) -> TunnelConfig:
         """Read the file once. Raise `ConfigError`, also if everybody can read the secrets in it, or write its hooks."""
@@ -64,11 +68,12 @@ class ConfigFile:
             raise ConfigError(error.strerror or str(error), source=source) from None
         if is_world_accessible(*modes):
             remedy = f"chmod 600 {shlex.quote(source)}"
-            raise ConfigError(f"holds a private key, and everybody may read or change it: {remedy}", source=source)
+            raise ConfigError(f"may hold a private key, and everybody may read or change it: {remedy}", source=source)
         return parse_quick(decode_quick(raw, source), source)
 
 
-def _may_be_there(path: Path) -> bool:
+def may_be_there(path: Path) -> bool:
+    """Whether there is something, or we may not even look."""
     try:
         path.lstat()
     except (FileNotFoundError, NotADirectoryError):
@@ -78,5 +83,6 @@ def _may_be_there(path: Path) -> bool:
     return True
 
 
-def _is_path(target: str) -> bool:
+def is_path(target: str) -> bool:
+    """Whether a person means a file by it, and not a name."""
     return "/" in target or (target.endswith(SUFFIX) and os.path.lexists(target))

@@ -44,6 +44,7 @@ Examples:
   tunnel demo                       see it work, on this machine alone
   umask 077; tunnel genkey | tee private.key | tunnel pubkey
   tunnel up wg0 -d                  bring up /etc/tunnel/wg0.conf in the background
+  tunnel up --peer gw.example.com   join with the certificate in /etc/tunnel/identity.pem
   tunnel status                     who is connected
   tunnel down wg0                   stop it, and put everything back
 """,

@@ -7,13 +7,19 @@ import click
 
 from tunnel.control.uapi_client import SOCKET_DIRECTORY
 
+IDENTITY = Path("/etc/tunnel/identity.pem")
+
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """`sockets` holds one control socket per interface; the first of `configs` that has NAME.conf is taken."""
+    """`sockets` holds one control socket per interface; the first of `configs` that has NAME.conf is taken.
+
+    `identity` is who this host is, unless it is told otherwise.
+    """
 
     sockets: Path = SOCKET_DIRECTORY
     configs: tuple[Path, ...] = (Path("/etc/tunnel"), Path("/etc/wireguard"))
+    identity: Path = IDENTITY
 
 
 pass_places = click.make_pass_decorator(Places, ensure=True)

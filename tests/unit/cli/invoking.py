@@ -11,9 +11,12 @@ REPOSITORY = Path(__file__).parents[3]
 
 
 def invoke(*arguments: str, directory: Path | None = None, stdin: str | bytes | None = None) -> Result:
-    """What `tunnel` does; sockets and configurations are looked for in `directory`."""
-    places = Places(directory, (directory / "tunnel", directory / "wireguard")) if directory else None
-    return CliRunner().invoke(tunnel, arguments, obj=places, input=stdin)
+    """What `tunnel` does; sockets, configurations and the identity are looked for in `directory`."""
+    return CliRunner().invoke(tunnel, arguments, obj=places_in(directory) if directory else None, input=stdin)
+
+
+def places_in(directory: Path) -> Places:
+    return Places(directory, (directory / "tunnel", directory / "wireguard"), directory / "tunnel" / "identity.pem")
 
 
 def error_of(result: Result) -> str:

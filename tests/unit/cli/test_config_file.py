@@ -81,7 +81,7 @@ def test_a_file_open_to_everybody_is_refused_with_the_remedy(tmp_path: Path, mod
     with pytest.raises(ConfigError) as refused:
         ConfigFile("wg0", path).read()
     message = str(refused.value)
-    assert message.startswith(f"{path}: holds a private key")
+    assert message.startswith(f"{path}: may hold a private key")
     assert message.endswith(f": chmod 600 '{path}'")
 
 
@@ -90,7 +90,7 @@ def test_behind_a_link_the_files_own_directory_counts(tmp_path: Path) -> None:
     private = tmp_path / "private"
     private.mkdir(0o700)
     (private / "wg0.conf").symlink_to(path)
-    with pytest.raises(ConfigError, match="holds a private key"):
+    with pytest.raises(ConfigError, match="may hold a private key"):
         ConfigFile("wg0", private / "wg0.conf").read()
 
 

@@ -8,7 +8,14 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tunnel.config.patch import IPNetwork
-from tunnel.pki.ipblocks import decode_ip_blocks, encode_host_blocks, encode_ip_blocks, is_covered, is_single
+from tunnel.pki.ipblocks import (
+    decode_ip_blocks,
+    encode_host_blocks,
+    encode_ip_blocks,
+    find_uncovered,
+    is_covered,
+    is_single,
+)
 
 
 def near(version: type[IPv4Network] | type[IPv6Network], base: int, bits: int) -> st.SearchStrategy[IPNetwork]:
@@ -74,6 +81,11 @@ def test_own_addresses_that_make_one_block_are_refused(network: IPNetwork) -> No
 def test_a_network_is_covered_if_each_of_its_addresses_is(network: IPNetwork, others: list[IPNetwork]) -> None:
     held = {address for other in others for address in other}
     assert is_covered(network, others) == all(address in held for address in network)
+
+
+@given(st.lists(ipv4 | ipv6 | anywhere, max_size=8), st.lists(ipv4 | ipv6 | anywhere, max_size=8))
+def test_of_several_the_first_that_is_not_covered_is_found(some: list[IPNetwork], others: list[IPNetwork]) -> None:
+    assert find_uncovered(some, others) == next((one for one in some if not is_covered(one, others)), None)
 
 
 @pytest.mark.parametrize("version", [4, 6])

@@ -1,7 +1,5 @@
 """What a certificate that was believed comes to: a peer, in the one configuration currency."""
 
-from ipaddress import ip_network
-
 from tunnel.config.patch import AllowedIPChange, PeerPatch
 from tunnel.endpoint import Endpoint
 from tunnel.pki.profile import Claims
@@ -13,10 +11,9 @@ def peer_patch(claims: Claims, endpoint: Endpoint | None = None) -> PeerPatch:
     `claims` come from `tunnel.pki.verify.verify`. Whether another peer has one of the networks already is not asked
     here: `Device.apply` would take it away.
     """
-    own = (ip_network(address) for address in claims.addresses)
     return PeerPatch(
         public_key=claims.public_key,
         endpoint=endpoint,
         replace_allowed_ips=True,
-        allowed_ips=tuple(AllowedIPChange(network) for network in (*own, *claims.routes)),
+        allowed_ips=tuple(AllowedIPChange(network) for network in claims.networks),
     )

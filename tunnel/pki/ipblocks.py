@@ -118,9 +118,18 @@ def is_single(network: IPNetwork) -> bool:
 
 def is_covered(network: IPNetwork, by: Iterable[IPNetwork]) -> bool:
     """Every address of `network` is in one of the others, even if in no single one all of them."""
-    (span,) = _merge([network])
-    spans = _merge(other for other in by if other.version == network.version)
-    return any(first <= span[0] and span[1] <= last for first, last in spans)
+    return find_uncovered([network], by) is None
+
+
+def find_uncovered(networks: Iterable[IPNetwork], by: Iterable[IPNetwork]) -> IPNetwork | None:
+    """The first of `networks` that is not covered by the others, if there is one."""
+    by = tuple(by)
+    spans = {version: _merge(other for other in by if other.version == version) for version in (4, 6)}
+    for network in networks:
+        begin, end = int(network.network_address), int(network.broadcast_address)
+        if not any(first <= begin and end <= last for first, last in spans[network.version]):
+            return network
+    return None
 
 
 def _merge(networks: Iterable[IPNetwork]) -> list[tuple[int, int]]:

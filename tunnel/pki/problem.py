@@ -32,6 +32,12 @@ class Problem(Reason):
     NAME_MISMATCH = "name_mismatch", "certificate for another name"
     KEY_MISMATCH = "key_mismatch", "certificate for another key"
 
+    # admission: a good certificate, and yet
+    NOT_ADMITTING = "not_admitting", "this host may not be dialled itself"
+    NOT_ALLOWED = "not_allowed", "name that is not allowed here"
+    OVERLAP = "overlap", "address of somebody else"
+    TOO_MANY_PEERS = "too_many_peers", "too many peers"
+
 
 class CertificateError(TunnelError):
     """A certificate that we refuse; ``str()`` is one line, the problem in words and what exactly is wrong."""

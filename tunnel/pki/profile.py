@@ -11,7 +11,7 @@ Signatures, times and chains are `tunnel.pki.verify`'s.
 """
 
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_network
 from typing import Final, TypeVar
 
 from cryptography import x509
@@ -36,6 +36,18 @@ UNREADABLE: Final = (
 MAX_CERTIFICATE_SIZE: Final = 1024
 """Bytes of DER. A chain has to fit a datagram that no path fragments; a usual certificate has about 450."""
 
+_PRIME: Final = 2**255 - 19
+_LOW_ORDER: Final = frozenset(
+    {
+        0,
+        1,
+        _PRIME - 1,
+        325606250916557431795983626356110631294008115727848805560023387167927233504,
+        39382357235489614581723060781553021112529911719440698176882885853963445705823,
+    }
+)
+"""The u-coordinates of all points whose order divides 8, on the curve and on its twist."""
+
 
 @dataclass(frozen=True, slots=True)
 class Claims:
@@ -55,6 +67,11 @@ class Claims:
     not_before: float
     not_after: float
     serial: int
+
+    @property
+    def networks(self) -> tuple[IPNetwork, ...]:
+        """All that it may be inside: its own addresses, each as a network, then the routes."""
+        return (*map(ip_network, self.addresses), *self.routes)
 
 
 def parse_certificate(der: bytes) -> x509.Certificate:
@@ -107,7 +124,15 @@ def read_public_key(certificate: x509.Certificate) -> PublicKey:
         raise CertificateError(Problem.WRONG_KEY_TYPE, "not a key that we can read") from None
     if not isinstance(key, X25519PublicKey):
         raise CertificateError(Problem.WRONG_KEY_TYPE, "a peer's key is X25519")
-    return PublicKey(key.public_bytes_raw())
+    raw = key.public_bytes_raw()
+    if is_low_order(raw):
+        raise CertificateError(Problem.WRONG_KEY_TYPE, "an X25519 key of low order, which anybody has")
+    return PublicKey(raw)
+
+
+def is_low_order(raw: bytes) -> bool:
+    """Whether an exchange with this public key comes to zero, whoever takes part (RFC 7748, section 7)."""
+    return int.from_bytes(raw, "little") % (1 << 255) % _PRIME in _LOW_ORDER
 
 
 _KNOWN = frozenset(

@@ -10,7 +10,7 @@ whoever presents it is held against it: the key that he has, the name that we di
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address, ip_network
 
 from cryptography import x509
@@ -18,11 +18,11 @@ from cryptography import x509
 from tunnel.config.patch import IPNetwork
 from tunnel.endpoint import Endpoint
 from tunnel.keys import PublicKey
-from tunnel.pki.ipblocks import is_covered
+from tunnel.pki.ipblocks import find_uncovered, is_covered
 from tunnel.pki.issuer import Issuer, read_issuer, title
 from tunnel.pki.problem import CertificateError, Problem
 from tunnel.pki.profile import MAX_CERTIFICATE_SIZE, Claims, parse_certificate, read_claims, read_extensions
-from tunnel.pki.revocation import check_not_revoked
+from tunnel.pki.revocation import RevocationList, check_not_revoked
 from tunnel.pki.validity import check_clock, check_validity
 
 MAX_INTERMEDIATES = 1
@@ -37,10 +37,35 @@ class Trust:
     """Whom this host believes, and what they have revoked: as `parse_certificate` and `parse_crl` return them.
 
     Two authorities may share a name while one follows the other. A list of somebody who is not among them is not used.
+    What was read of an authority and found out about a list is kept, so one `Trust` is for many chains.
     """
 
     authorities: tuple[x509.Certificate, ...]
     crls: tuple[x509.CertificateRevocationList, ...] = ()
+    lists: tuple[RevocationList, ...] = field(init=False, repr=False, compare=False)
+    _issuers: dict[x509.Certificate, Issuer] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "lists", tuple(map(RevocationList, self.crls)))
+
+    def issuers_named(self, name: x509.Name) -> list[Issuer]:
+        """The authorities of this name; raise `CertificateError` if one of them does not keep to the profile."""
+        named = [certificate for certificate in self.authorities if certificate.subject == name]
+        for certificate in named:
+            if certificate not in self._issuers:
+                self._issuers[certificate] = read_issuer(certificate)
+        return [self._issuers[certificate] for certificate in named]
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """A chain that is believed."""
+
+    claims: Claims
+    authority: x509.Certificate
+    """The one of those we trust that it leads to."""
+    until: float
+    """Unix seconds: it is believed to the end of the chain and of the revocation lists that it was looked up in."""
 
 
 def verify(
@@ -53,25 +78,46 @@ def verify(
     as_server: bool = False,
     allow_default_route: bool = False,
 ) -> Claims:
-    """What the peer may claim, or `CertificateError` with the first problem.
+    """What the peer may claim, or `CertificateError` with the first problem: `verify_chain`, and the claims of it."""
+    verified = verify_chain(
+        chain, trust, now, name=name, key=key, as_server=as_server, allow_default_route=allow_default_route
+    )
+    return verified.claims
+
+
+def verify_chain(
+    chain: Sequence[bytes],
+    trust: Trust,
+    now: float,
+    *,
+    name: str | None = None,
+    key: PublicKey | None = None,
+    as_server: bool = False,
+    allow_default_route: bool = False,
+) -> Verified:
+    """What the peer may claim, by whose word and until when, or `CertificateError` with the first problem.
 
     `chain` is DER: the peer's certificate, then at most one intermediate. `key` is what the peer has proved to have.
     Whoever we dial must be issued for that (`as_server`) and for the `name` we dialled, a DNS name or an address.
-    `not_before` and `not_after` of the result are those of the whole chain.
+    `not_before` and `not_after` of the claims are those of the whole chain.
     """
     leaf, *intermediates = _parse_chain(chain)
-    issuers = [_find_authority(intermediates[-1] if intermediates else leaf, trust.authorities, now)]
+    issuers = [_find_authority(intermediates[-1] if intermediates else leaf, trust, now)]
+    ends = []
     for intermediate in intermediates:
-        issuers.append(_verify_intermediate(intermediate, leaf, issuers[-1], trust, now))
-    claims = _verify_leaf(leaf, issuers[-1], trust, now)
+        ends.append(check_not_revoked(intermediate, issuers[-1], trust.lists, now))
+        issuers.append(_verify_intermediate(intermediate, leaf, issuers[-1], now))
+    ends.append(check_not_revoked(leaf, issuers[-1], trust.lists, now))
+    claims = _verify_leaf(leaf, issuers[-1], now)
     if not allow_default_route:
         _check_no_default_route(claims)
     _check_holder(claims, name, key, as_server)
-    return replace(
+    claims = replace(
         claims,
         not_before=max(claims.not_before, *(issuer.not_before for issuer in issuers)),
         not_after=min(claims.not_after, *(issuer.not_after for issuer in issuers)),
     )
+    return Verified(claims, issuers[0].certificate, min(claims.not_after, *ends))
 
 
 # ── the chain ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -87,12 +133,12 @@ def _parse_chain(chain: Sequence[bytes]) -> list[x509.Certificate]:
     return [parse_certificate(der) for der in chain]
 
 
-def _find_authority(certificate: x509.Certificate, authorities: Sequence[x509.Certificate], now: float) -> Issuer:
+def _find_authority(certificate: x509.Certificate, trust: Trust, now: float) -> Issuer:
     """The one that has signed `certificate`, if it is in force.
 
     One that was issued anew under its old key is there twice: what counts is the newest that is in force.
     """
-    signers = _find_signers(certificate, authorities)
+    signers = _find_signers(certificate, trust.issuers_named(certificate.issuer))
     authority = max(signers, key=lambda issuer: (issuer.not_before <= now <= issuer.not_after, issuer.not_before))
     whose = f"authority {title(authority.certificate.subject)}"
     check_clock(whose, authority.not_before, now)
@@ -101,30 +147,28 @@ def _find_authority(certificate: x509.Certificate, authorities: Sequence[x509.Ce
 
 
 def _verify_intermediate(
-    intermediate: x509.Certificate, leaf: x509.Certificate, authority: Issuer, trust: Trust, now: float
+    intermediate: x509.Certificate, leaf: x509.Certificate, authority: Issuer, now: float
 ) -> Issuer:
     """`intermediate` as issuer of `leaf`."""
     if authority.max_intermediates == 0:
         raise CertificateError(Problem.CHAIN_TOO_LONG, "the authority allows no intermediate")
-    check_not_revoked(intermediate, authority, trust.crls, now)
-    (issuer,) = _find_signers(leaf, [intermediate])
+    named = [read_issuer(intermediate)] if intermediate.subject == leaf.issuer else []
+    (issuer,) = _find_signers(leaf, named)
     check_validity(f"intermediate {title(intermediate.subject)}", issuer.not_before, issuer.not_after, now)
     _check_networks(issuer.networks, authority)
     return issuer
 
 
-def _verify_leaf(leaf: x509.Certificate, issuer: Issuer, trust: Trust, now: float) -> Claims:
-    check_not_revoked(leaf, issuer, trust.crls, now)
+def _verify_leaf(leaf: x509.Certificate, issuer: Issuer, now: float) -> Claims:
     claims = read_claims(leaf)
     check_validity(claims.name, claims.not_before, claims.not_after, now)
-    _check_networks([*map(ip_network, claims.addresses), *claims.routes], issuer)
+    _check_networks(claims.networks, issuer)
     return claims
 
 
-def _find_signers(certificate: x509.Certificate, candidates: Iterable[x509.Certificate]) -> list[Issuer]:
-    """Those of the candidates that `certificate` names as its issuer and that have signed it, at least one."""
+def _find_signers(certificate: x509.Certificate, named: Iterable[Issuer]) -> list[Issuer]:
+    """Those, of the name that `certificate` has for its issuer, that have signed it: at least one."""
     extensions = read_extensions(certificate)
-    named = [read_issuer(candidate) for candidate in candidates if candidate.subject == certificate.issuer]
     named = [issuer for issuer in named if issuer.has_key_named_in(extensions)]
     if not named:
         raise CertificateError(Problem.UNKNOWN_AUTHORITY, title(certificate.issuer))
@@ -135,9 +179,9 @@ def _find_signers(certificate: x509.Certificate, candidates: Iterable[x509.Certi
 
 
 def _check_networks(networks: Iterable[IPNetwork], issuer: Issuer) -> None:
-    for network in networks:
-        if not is_covered(network, issuer.networks):
-            raise CertificateError(Problem.PREFIX_NOT_ISSUERS, str(network))
+    outside = find_uncovered(networks, issuer.networks)
+    if outside is not None:
+        raise CertificateError(Problem.PREFIX_NOT_ISSUERS, str(outside))
 
 
 def _check_no_default_route(claims: Claims) -> None:

@@ -3,6 +3,7 @@ from collections.abc import Callable
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
@@ -17,6 +18,7 @@ from tests.unit.pki.authorities import (
     ip_blocks,
     issued,
     issued_to,
+    key_of,
     named,
     networks,
     new_authority,
@@ -111,6 +113,32 @@ def test_a_key_of_another_kind_is_refused() -> None:
 def test_a_key_that_cannot_be_read_is_refused(oid: bytes) -> None:
     raw = der(GOOD).replace(b"\x2b\x65\x6e", oid)
     assert problem_of(lambda: read_claims(parse_certificate(raw))) is Problem.WRONG_KEY_TYPE
+
+
+P = 2**255 - 19
+ORDER_EIGHT = (
+    325606250916557431795983626356110631294008115727848805560023387167927233504,
+    39382357235489614581723060781553021112529911719440698176882885853963445705823,
+)
+HIGH_BIT = 1 << 255
+
+
+@pytest.mark.parametrize("number", [0, 1, P - 1, P, P + 1, *ORDER_EIGHT, HIGH_BIT, HIGH_BIT + 1, HIGH_BIT + P])
+def test_a_key_of_low_order_is_refused(number: int) -> None:
+    """Whatever we exchange with it is zero, so that everybody could prove to have it."""
+    raw = number.to_bytes(32, "little")
+    with pytest.raises(ValueError, match="shared key"):
+        key_of("laptop").exchange(raw)
+    odd = altered(GOOD, CA, public_key=X25519PublicKey.from_public_bytes(raw))
+    assert problem_of(lambda: read_claims(odd)) is Problem.WRONG_KEY_TYPE
+
+
+@pytest.mark.parametrize("number", [2, 9, P - 2, P + 2, HIGH_BIT + 9])
+def test_other_keys_are_as_good_as_any(number: int) -> None:
+    raw = number.to_bytes(32, "little")
+    key_of("laptop").exchange(raw)
+    unusual = altered(GOOD, CA, public_key=X25519PublicKey.from_public_bytes(raw))
+    assert read_claims(unusual).public_key.raw == raw
 
 
 @pytest.mark.parametrize(
@@ -212,3 +240,8 @@ def test_addresses_of_a_certificate_made_elsewhere_are_read_alike() -> None:
     claims = read_claims(certificate)
     assert claims.addresses == LAPTOP.addresses
     assert claims.routes == networks("172.16.0.0/12")
+
+
+def test_all_that_a_peer_may_be_inside_is_its_addresses_and_its_routes() -> None:
+    claims = read_claims(issued(CA, GATEWAY))
+    assert claims.networks == networks("10.9.0.1/32", "10.9.0.0/24", "192.168.7.0/24")

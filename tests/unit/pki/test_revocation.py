@@ -1,6 +1,8 @@
 """Lists of what is revoked, as `verify` uses them."""
 
+from dataclasses import fields
 from datetime import UTC, datetime
+from typing import ClassVar
 
 import pytest
 from cryptography import x509
@@ -21,11 +23,12 @@ from tests.unit.pki.authorities import (
 from tests.unit.pki.chains import refused
 from tests.unit.pki.encoding import ED25519, sequence
 from tunnel.pki.authority import Authority, build_crl
+from tunnel.pki.issuer import Issuer, Signed, read_issuer
 from tunnel.pki.problem import Problem
 from tunnel.pki.profile import Claims
-from tunnel.pki.revocation import parse_crl
+from tunnel.pki.revocation import RevocationList, check_not_revoked, parse_crl
 from tunnel.pki.validity import CLOCK_SLACK
-from tunnel.pki.verify import Trust, verify
+from tunnel.pki.verify import Trust, verify, verify_chain
 
 AUTHORITY = new_authority()
 CERTIFICATE = issued(AUTHORITY)
@@ -48,6 +51,10 @@ def believe(
 ) -> Claims:
     chain = [der(certificate)] if below is None else [der(certificate), der(below.certificate)]
     return verify(chain, Trust((authority.certificate,), crls), now)
+
+
+def until(*crls: x509.CertificateRevocationList) -> float:
+    return verify_chain([der(CERTIFICATE)], Trust((AUTHORITY.certificate,), crls), NOW).until
 
 
 def crl_der(crl: x509.CertificateRevocationList) -> bytes:
@@ -180,6 +187,56 @@ def test_a_list_that_is_long_to_come_shows_that_our_clock_is_wrong() -> None:
 def test_a_list_has_to_say_until_when_it_holds() -> None:
     with refused(Problem.MALFORMED, "until when"):
         believe(parse_crl(endless_crl()))
+
+
+def test_a_chain_is_believed_no_longer_than_the_list_that_it_was_looked_up_in() -> None:
+    assert until(revoking(made=NOW - days(10))) == NOW + days(20)
+    assert until(revoking(made=NOW - days(40)), revoking(made=NOW - days(10), number=2)) == NOW + days(20)
+    assert until(revoking(by=new_authority("Other CA"))) == until() == NOW + days(90)
+
+
+def test_the_list_of_an_intermediate_bounds_it_too() -> None:
+    below = [der(issued(INTERMEDIATE)), der(INTERMEDIATE.certificate)]
+    lists = (revoking(), revoking(by=INTERMEDIATE, made=NOW - days(10)))
+    assert verify_chain(below, Trust((AUTHORITY.certificate,), lists), NOW).until == NOW + days(20)
+
+
+# ── how often it is looked at ────────────────────────────────────────────────────────────────────────────────────────
+
+
+class CountingIssuer(Issuer):
+    """Counts the signatures that it is asked for."""
+
+    asked: ClassVar[int] = 0
+
+    def has_signed(self, signed: Signed) -> bool:
+        CountingIssuer.asked += 1
+        return super().has_signed(signed)
+
+
+def counting(authority: Authority) -> CountingIssuer:
+    CountingIssuer.asked = 0
+    issuer = read_issuer(authority.certificate)
+    return CountingIssuer(*(getattr(issuer, one.name) for one in fields(issuer)))
+
+
+def test_the_signature_of_a_list_is_checked_once() -> None:
+    issuer, lists = counting(AUTHORITY), [RevocationList(revoking())]
+    assert check_not_revoked(CERTIFICATE, issuer, lists, NOW) == check_not_revoked(CERTIFICATE, issuer, lists, NOW)
+    assert CountingIssuer.asked == 1
+
+
+def test_a_signature_that_was_wrong_is_wrong_again() -> None:
+    forged = RevocationList(revoking(by=Authority(AUTHORITY.certificate, new_authority("Stranger").key)))
+    issuer = read_issuer(AUTHORITY.certificate)
+    assert [forged.is_signed_by(issuer), forged.is_signed_by(issuer)] == [False, False]
+
+
+def test_one_issuers_signature_is_not_taken_for_anothers() -> None:
+    one = RevocationList(revoking())
+    assert one.is_signed_by(read_issuer(AUTHORITY.certificate))
+    assert not one.is_signed_by(read_issuer(INTERMEDIATE.certificate))
+    assert one.is_signed_by(read_issuer(AUTHORITY.certificate))
 
 
 # ── its bytes ────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -24,7 +24,7 @@ from tunnel.pki.ipblocks import IP_BLOCKS_OID, encode_ip_blocks
 from tunnel.pki.problem import Problem
 from tunnel.pki.profile import read_claims
 from tunnel.pki.validity import CLOCK_SLACK
-from tunnel.pki.verify import MAX_CHAIN_SIZE, verify
+from tunnel.pki.verify import MAX_CHAIN_SIZE, verify, verify_chain
 
 AUTHORITY = new_authority()
 TRUST = trust(AUTHORITY)
@@ -56,6 +56,33 @@ def test_claims_last_as_long_as_the_whole_chain() -> None:
     short = altered(INTERMEDIATE.certificate, AUTHORITY, not_before=NOW - 7, not_after=NOW + 9)
     claims = verify(chain(issued(INTERMEDIATE), short), TRUST, NOW)
     assert (claims.not_before, claims.not_after) == (NOW - 7, NOW + 9)
+
+
+def test_a_chain_leads_to_one_of_the_authorities_that_we_trust() -> None:
+    other = new_authority("Other CA")
+    both = trust(other, AUTHORITY)
+    assert verify_chain(chain(CERTIFICATE), both, NOW).authority == AUTHORITY.certificate
+    assert verify_chain(chain(issued(INTERMEDIATE), INTERMEDIATE), both, NOW).authority == AUTHORITY.certificate
+    assert verify_chain(chain(issued(other)), both, NOW).authority == other.certificate
+
+
+def test_a_chain_is_believed_until_the_first_certificate_in_it_ends() -> None:
+    short = altered(INTERMEDIATE.certificate, AUTHORITY, not_after=NOW + 9)
+    assert verify_chain(chain(issued(INTERMEDIATE), short), TRUST, NOW).until == NOW + 9
+    assert verify_chain(chain(CERTIFICATE), TRUST, NOW).until == NOW + days(90)
+
+
+def test_an_authority_is_read_once() -> None:
+    """It takes as long as the check of a signature."""
+    patient = trust(AUTHORITY, new_authority("Other CA"))
+    (first,) = patient.issuers_named(AUTHORITY.certificate.subject)
+    (again,) = patient.issuers_named(AUTHORITY.certificate.subject)
+    assert first is again
+
+
+def test_an_authority_outside_the_profile_spoils_nobody_elses_certificates() -> None:
+    odd = altered(new_authority("Odd CA").certificate, AUTHORITY, without=[IP_BLOCKS_OID])
+    assert verify(chain(CERTIFICATE), trust(odd, AUTHORITY), NOW).name == "laptop"
 
 
 # ── its bytes ────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -152,7 +152,31 @@ class Netlink:
         present = await self._present(index, networks, table)
         for network in networks:
             if network not in present:
-                await self._add_route(index, network, table)
+                await self.add_route(index, network, table)
+
+    async def add_route(self, index: int, network: IPNetwork, table: int | None) -> None:
+        """The same for one network, without a look at who else has a route to it: see `route_holders`."""
+        try:
+            async with self._explained(f"add route {network} to", index, has_ipv6=isinstance(network, IPv6Network)):
+                await self._rtnetlink.route("add", dst=str(network), **_route_of(index, table))
+        except NetlinkError as error:
+            # Somebody was quicker.
+            if error.errno != errno.EEXIST or not await self._present(index, [network], table):
+                raise
+
+    async def delete_routes(self, index: int, networks: Iterable[IPNetwork], table: int | None) -> None:
+        """Take away what `add_routes` has added to the interface, in this order; one that is gone already is fine.
+
+        Nothing else goes: no connected route, none that somebody added by hand, none of another interface. When the
+        kernel refuses one, those before it are gone.
+        """
+        for network in networks:
+            try:
+                async with self._explained(f"delete route {network} from", index):
+                    await self._rtnetlink.route("del", dst=str(network), **_route_of(index, table))
+            except NetlinkError as error:
+                if error.errno != errno.ESRCH:
+                    raise
 
     async def route_holders(self, networks: Sequence[IPNetwork], table: int | None) -> dict[IPNetwork, str]:
         """Of identical routes that are there already: the interface, or the kind (``blackhole`` …) if it has none."""
@@ -206,17 +230,6 @@ class Netlink:
             raise _refusal(f"set gso_max_size {size} on {await self._name(index)}", error) from None
         return True
 
-    async def _add_route(self, index: int, network: IPNetwork, table: int | None) -> None:
-        try:
-            async with self._explained(f"add route {network} to", index, has_ipv6=isinstance(network, IPv6Network)):
-                await self._rtnetlink.route(
-                    "add", dst=str(network), oif=index, table=table or MAIN_TABLE, scope=_SCOPE_LINK, proto="static"
-                )
-        except NetlinkError as error:
-            # Somebody was quicker.
-            if error.errno != errno.EEXIST or not await self._present(index, [network], table):
-                raise
-
     async def _present(self, index: int, networks: Sequence[IPNetwork], table: int | None) -> Collection[IPNetwork]:
         """Those that lead into our interface already; raise `NetlinkError` if one leads elsewhere."""
         routes = await self._routes(networks, table)
@@ -268,6 +281,11 @@ class Netlink:
             if link.get("mtu") < IPV6_MIN_MTU:
                 return f"IPv6 needs an MTU of {IPV6_MIN_MTU} or more, not {link.get('mtu')}"
         return None
+
+
+def _route_of(index: int, table: int | None) -> dict[str, Any]:
+    """By what the kernel knows a route for one that we have made."""
+    return {"oif": index, "table": table or MAIN_TABLE, "scope": _SCOPE_LINK, "proto": "static"}
 
 
 def _refusal(deed: str, error: KernelError, why: str | None = None) -> NetlinkError:

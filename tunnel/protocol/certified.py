@@ -187,6 +187,9 @@ class CertifiedHandshakes:
         return self._accept(self.gatekeeper.presented(public_key, chain, endpoint, now), chain, now)
 
     def _accept(self, patch: DevicePatch | None, chain: Chain, now: float) -> Peer | None:
+        if patch is not None and not patch.peers:
+            self._host.drops.count(DropReason.UNEXPECTED_CERTIFICATE)
+            return None
         peer = None
         if patch is not None:
             self._apply(patch, now)

@@ -33,7 +33,7 @@ class Credentials:
 class Gatekeeper(Protocol):
     """Judges chains. A patch ends with the `PeerPatch` of the peer in question; None: refused, counted and logged.
 
-    Neither method may change the device.
+    A patch without peers says that it does not matter any more what the chain is. Neither method may change the device.
     """
 
     def answered(self, endpoint: Endpoint, chain: Chain, now: float) -> DevicePatch | None:

@@ -157,6 +157,14 @@ class Device:
         peer = self._host.allowed_ips.holder(network)
         return peer.public_key if peer else None
 
+    def has_peer(self, public_key: PublicKey) -> bool:
+        """Whether there is a peer with this key."""
+        return public_key in self._peers
+
+    def endpoints(self) -> dict[PublicKey, Endpoint]:
+        """Where the peers are, those left out of whom that is not known."""
+        return {key: peer.path.endpoint for key, peer in self._peers.items() if peer.path.endpoint is not None}
+
     def has_session(self, public_key: PublicKey, now: float) -> bool:
         """Whether there is a peer with this key to whom packets could be sent now without a handshake."""
         peer = self._peers.get(public_key)

@@ -19,7 +19,7 @@ them; all times are seconds of the core's clock.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 
 from tunnel.endpoint import Endpoint, EndpointName
@@ -173,7 +173,7 @@ class Dialling:
             self.failed(name, now)
             return
         lookup = self._lookups[name]
-        distinct = {_key(endpoint): replace(endpoint, source=None) for endpoint in endpoints}
+        distinct = {_key(endpoint): endpoint for endpoint in endpoints}
         lookup.endpoints = tuple(distinct.values())[:MAX_ADDRESSES]
         lookup.failures = 0
         lookup.at = now + LOOKUP_INTERVAL

@@ -38,7 +38,7 @@ def numeric(*endpoints: Endpoint, now: float = 0.0) -> Dialling:
 
 
 def connected(*endpoints: Endpoint) -> Dialling:
-    """Since 0.2, with `KEY_A` at the first."""
+    """Since 0.1, with `KEY_A` at the first."""
     dialling = numeric(*endpoints)
     dialling.taken(KEY_A, endpoints[0], 0.1)
     dialling.completed(KEY_A)
@@ -85,6 +85,15 @@ def test_look_ups_without_an_answer_are_repeated_ever_more_slowly_and_for_ever()
         now = dialling.deadline
     assert delays[:7] == [1, 2, 4, 8, 16, 30, 30]
     assert set(delays[5:]) == {30}
+
+
+def test_an_answer_makes_the_next_failure_the_first_again() -> None:
+    dialling = Dialling([NAME], 0.0)
+    for _ in range(5):
+        dialling.failed(NAME, 0.0)
+    dialling.found(NAME, [A], 1.0)
+    dialling.failed(NAME, 20.0)
+    assert dialling.due_lookups(21.0) == [NAME]
 
 
 def test_a_look_up_that_found_nothing_has_failed() -> None:
@@ -153,6 +162,13 @@ def test_an_address_that_dns_has_no_more_is_neither_asked_nor_taken() -> None:
     assert not dialling.takes(A, 15.1)
 
 
+def test_an_interface_that_came_back_with_another_index_is_followed() -> None:
+    dialling = Dialling([NAME], 0.0)
+    dialling.found(NAME, [Endpoint("fe80::1", 51820, scope_id=3)], 0.0)
+    dialling.found(NAME, [Endpoint("fe80::1", 51820, scope_id=4)], 15.0)
+    assert dialling.expire(15.0) == [Endpoint("fe80::1", 51820, scope_id=4)]
+
+
 def test_old_addresses_are_asked_while_the_dns_is_down() -> None:
     dialling = Dialling([NAME], 0.0)
     dialling.found(NAME, [A], 0.0)
@@ -204,6 +220,20 @@ def test_after_ten_minutes_without_an_answer_they_are_asked_every_15_seconds() -
     assert {after - before for before, after in pairwise(times) if before >= SLOW_AFTER} == {15.0}
 
 
+def test_an_answer_puts_off_slowing_down() -> None:
+    dialling = numeric(A)
+    asks(dialling, 0.0, SLOW_AFTER - 10.0)
+    dialling.taken(KEY_A, A, SLOW_AFTER - 10.0)
+    dialling.unanswered(KEY_A, SLOW_AFTER - 5.0)
+    assert {after - before for before, after in pairwise(asks(dialling, 0.0, SLOW_AFTER + 500.0))} == {1, 2, 4, 5}
+
+
+def test_ten_minutes_of_connection_are_no_reason_to_be_slow() -> None:
+    dialling = connected(A)
+    dialling.lost(KEY_A, 5000.0)
+    assert {after - before for before, after in pairwise(asks(dialling, 0.0, 5500.0))} == {1, 2, 4, 5}
+
+
 def test_a_late_caller_asks_once_for_all_that_it_missed() -> None:
     dialling = numeric(A)
     assert dialling.expire(5000.0) == [A]
@@ -243,6 +273,15 @@ def test_who_is_roused_looks_up_at_once_what_dns_did_not_know() -> None:
         dialling.failed(NAME, 50.0)
     dialling.roused(60.0)
     assert dialling.due_lookups(60.0) == [NAME]  # the other one is still under way
+    dialling.roused(70.0)
+    assert dialling.due_lookups(70.0) == []
+
+
+def test_who_is_roused_does_not_look_up_what_dns_has_just_said() -> None:
+    dialling = Dialling([NAME], 0.0)
+    dialling.found(NAME, [A], 20.0)
+    dialling.roused(25.0)
+    assert dialling.due_lookups(20.0 + LOOKUP_INTERVAL - 0.1) == []
 
 
 @pytest.mark.parametrize("is_connected", [False, True])
@@ -485,6 +524,7 @@ def test_a_session_forgives_an_unanswered_handshake() -> None:
     dialling.completed(KEY_A)
     dialling.unanswered(KEY_A, 12.0)
     assert dialling.takes(A, 12.1)
+    assert not dialling.takes(B, 12.1)
 
 
 # ── somebody comes by itself ─────────────────────────────────────────────────────────────────────────────────────────
@@ -511,6 +551,14 @@ def test_who_comes_by_itself_takes_the_place_of_who_is_courted() -> None:
     assert dialling.arrived(KEY_B) == KEY_A
     assert dialling.peer == KEY_B
     assert dialling.is_connected
+
+
+def test_nobody_else_is_blamed_for_the_loss_of_who_came_by_itself() -> None:
+    dialling = numeric(A, B)
+    dialling.taken(KEY_A, A, 0.1)
+    dialling.arrived(KEY_B)
+    dialling.lost(KEY_B, 60.0)
+    assert dialling.takes(A, 60.1)
 
 
 def test_two_hosts_that_court_each_other_are_connected_by_either_handshake() -> None:

@@ -144,9 +144,18 @@ class Dialling:
         return min(deadline, self._courted_until) if self._state is _State.COURTING else deadline
 
     @property
+    def names(self) -> tuple[EndpointName, ...]:
+        """Those that are dialled."""
+        return tuple(self._lookups)
+
+    @property
     def names_without_address(self) -> tuple[EndpointName, ...]:
         """Those that DNS has not answered yet, or not with an address."""
         return tuple(name for name, lookup in self._lookups.items() if not lookup.endpoints)
+
+    def endpoints(self) -> list[Endpoint]:
+        """Where any of them leads to, as far as known."""
+        return [candidate.endpoint for candidate in self._candidates.values()]
 
     def names_at(self, endpoint: Endpoint) -> tuple[EndpointName, ...]:
         """By which of our names that endpoint is dialled; none if it is not."""

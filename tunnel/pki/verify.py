@@ -64,6 +64,8 @@ class Verified:
     claims: Claims
     authority: x509.Certificate
     """The one of those we trust that it leads to."""
+    made: float
+    """Unix seconds: the beginning of the peer's own certificate, which tells the newer of two."""
     until: float
     """Unix seconds: it is believed to the end of the chain and of the revocation lists that it was looked up in."""
 
@@ -112,12 +114,12 @@ def verify_chain(
     if not allow_default_route:
         _check_no_default_route(claims)
     _check_holder(claims, name, key, as_server)
-    claims = replace(
+    bounded = replace(
         claims,
         not_before=max(claims.not_before, *(issuer.not_before for issuer in issuers)),
         not_after=min(claims.not_after, *(issuer.not_after for issuer in issuers)),
     )
-    return Verified(claims, issuers[0].certificate, min(claims.not_after, *ends))
+    return Verified(bounded, issuers[0].certificate, claims.not_before, min(bounded.not_after, *ends))
 
 
 # ── the chain ────────────────────────────────────────────────────────────────────────────────────────────────────────

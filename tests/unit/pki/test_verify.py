@@ -72,6 +72,14 @@ def test_a_chain_is_believed_until_the_first_certificate_in_it_ends() -> None:
     assert verify_chain(chain(CERTIFICATE), TRUST, NOW).until == NOW + days(90)
 
 
+def test_a_certificate_is_as_old_as_it_says_itself() -> None:
+    """Of two below an authority that was issued anew, one is still the older."""
+    anew = altered(AUTHORITY.certificate, AUTHORITY, not_before=NOW - 1)
+    verified = verify_chain(chain(CERTIFICATE), trust(anew), NOW)
+    assert verified.made == CERTIFICATE.not_valid_before_utc.timestamp()
+    assert verified.claims.not_before == NOW - 1
+
+
 def test_an_authority_is_read_once() -> None:
     """It takes as long as the check of a signature."""
     patient = trust(AUTHORITY, new_authority("Other CA"))

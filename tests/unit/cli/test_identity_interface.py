@@ -106,6 +106,11 @@ def test_an_option_that_is_wrong_is_refused_by_its_name(options: IdentityOptions
     assert refusal_of(options) == message
 
 
+def test_an_option_that_is_empty_was_typed_all_the_same() -> None:
+    assert IdentityOptions(identity="").first == "--identity"
+    assert IdentityOptions().first == ""
+
+
 def test_a_configuration_file_does_not_go_with_options() -> None:
     assert refusal_of(IdentityOptions(max_peers="5"), "./office.conf") == (
         "./office.conf: --max-peers goes with the name of an interface, not with a configuration file"

@@ -148,6 +148,13 @@ def test_a_key_without_a_passphrase_needs_none() -> None:
 
 
 @pytest.mark.usefixtures("ca")
+def test_a_passphrase_is_kept_for_a_key_that_may_be_replaced_by_an_encrypted_one() -> None:
+    passphrase_file("secret", "six random words\n")
+    issue("laptop")
+    assert find_passphrase(_config("laptop.pem"), Path("secret")) == b"six random words"
+
+
+@pytest.mark.usefixtures("ca")
 def test_a_passphrase_comes_from_its_file() -> None:
     assert find_passphrase(_config(_issue_encrypted()), Path("secret")) == b"six random words"
 

@@ -13,11 +13,15 @@ import pytest
 import uvloop
 
 from tests.netns.eventually import eventually
+from tunnel.config.model import RouteTable
 from tunnel.config.patch import IPNetwork
+from tunnel.daemon.peer_routes import PeerRoutes
 from tunnel.endpoint import Endpoint
 from tunnel.errors import NetlinkError
+from tunnel.keys import PrivateKey
 from tunnel.netlink.link import LinkEvent, Netlink
 from tunnel.netlink.watch import watch_link
+from tunnel.testing.clock import FakeClock
 from tunnel.testing.namespaces import Namespace, Port, connect
 from tunnel.tun.device import TunDevice
 
@@ -318,6 +322,103 @@ def test_requests_at_the_same_time_get_their_own_answers(host: Host) -> None:
         return await asyncio.gather(*(holder_of_route(ip_network(one), None)(netlink, index) for one in networks))
 
     assert host.do(deed) == ["eth0", None, "eth0"]
+
+
+# --- routes that go away again
+
+
+def delete_routes(*networks: str, table: int | None = None) -> Deed:
+    return lambda netlink, index: netlink.delete_routes(index, [ip_network(network) for network in networks], table)
+
+
+def test_routes_are_deleted_and_deleting_them_again_is_fine(host: Host) -> None:
+    host.do(bring_up)
+    networks = [ip_network(network) for network in ("10.8.0.0/16", "10.9.9.9/32", "fd08::/48", "fd08::9/128")]
+    host.do(lambda netlink, index: netlink.add_routes(index, networks, None))
+    for _ in range(2):
+        host.do(delete_routes("10.9.9.9/32", "fd08::/48"))
+        assert sorted(host.routes()) == ["10.8.0.0/16", "fd08::9"]
+
+
+@pytest.mark.parametrize("network", ["0.0.0.0/0", "::/0"])
+def test_a_route_is_deleted_from_the_table_that_it_is_in(host: Host, network: str) -> None:
+    host.do(bring_up)
+    host.do(add_route(ip_network(network), 51820))
+    host.do(delete_routes(network))
+    assert host.routes("51820") == ["default"]
+    host.do(delete_routes(network, table=51820))
+    assert host.routes("51820") == []
+
+
+@pytest.mark.parametrize("network", ["10.8.0.0/16", "fd08::/48"])
+def test_deleting_from_a_table_that_nobody_has_made_is_fine(host: Host, network: str) -> None:
+    host.do(delete_routes(network, table=4711))
+
+
+@pytest.mark.parametrize(("family", "network"), [("-4", "10.8.0.0/16"), ("-6", "fd08::/48")])
+def test_the_route_of_another_interface_is_not_deleted(host: Host, family: str, network: str) -> None:
+    host.do(bring_up)
+    host.ip(family, "route", "add", network, "dev", "eth0", "proto", "static", "scope", "link")
+    host.do(delete_routes(network))
+    assert host.do(holder_of_route(ip_network(network), None)) == "eth0"
+
+
+@pytest.mark.parametrize(("address", "network"), [("10.7.0.1/24", "10.7.0.0/24"), ("fd07::1/64", "fd07::/64")])
+def test_the_connected_route_of_our_own_address_is_not_deleted(host: Host, address: str, network: str) -> None:
+    host.do(lambda netlink, index: netlink.add_address(index, ip_interface(address)))
+    host.do(bring_up)
+    host.do(delete_routes(network))
+    assert host.routes() == [network]
+
+
+@pytest.mark.parametrize("network", ["10.8.0.0/16", "fd08::/48"])
+def test_a_route_that_somebody_added_by_hand_is_not_deleted(host: Host, network: str) -> None:
+    host.do(bring_up)
+    host.ip("route", "add", network, "dev", "wg0")
+    host.do(delete_routes(network))
+    assert host.routes() == [network]
+
+
+def test_a_single_route_that_is_there_already_is_fine_and_one_of_another_interface_is_not(host: Host) -> None:
+    host.do(bring_up)
+    for _ in range(2):
+        host.do(lambda netlink, index: netlink.add_route(index, ip_network("10.8.0.0/16"), None))
+    assert host.routes() == ["10.8.0.0/16"]
+    host.ip("route", "add", "10.9.0.0/16", "dev", "eth0")
+    host.refuses(lambda netlink, index: netlink.add_route(index, ip_network("10.9.0.0/16"), None), "goes through eth0")
+
+
+# --- routes that follow a wanted set
+
+
+def test_the_routes_of_peers_follow_them_and_come_back_with_the_link(host: Host) -> None:
+    """With the real netlink under it; see tests/unit/daemon/test_peer_routes.py for the rules."""
+    peer = PrivateKey(bytes([1]) * 32).public_key
+    taken, first, second = (ip_network(text) for text in ("192.0.2.0/24", "10.8.0.0/16", "fd08::/48"))
+
+    async def until(netlink: Netlink, expected: set[IPNetwork]) -> None:
+        async with asyncio.timeout(10):
+            while True:
+                holders = await netlink.route_holders([taken, first, second], None)
+                if {network for network, holder in holders.items() if holder == "wg0"} == expected:
+                    return
+                await asyncio.sleep(0.01)
+
+    async def deed(netlink: Netlink, index: int) -> None:
+        await bring_up(netlink, index)
+        routes = PeerRoutes(netlink, FakeClock(), "wg0", index, RouteTable.AUTO, {})
+        task = asyncio.create_task(routes.run())
+        routes.want(dict.fromkeys([taken, first, second], peer), {})
+        await until(netlink, {first, second})
+        for is_up in (False, True):
+            await netlink.set_link(index, is_up=is_up)
+            routes.link_changed(is_up)
+            await until(netlink, {first, second} if is_up else set())
+        routes.want({first: peer}, {})
+        await until(netlink, {first})
+        task.cancel()
+
+    host.do(deed)
 
 
 # --- the MTU on the way to a peer

@@ -122,6 +122,16 @@ def test_a_circle_through_a_hand_configured_peer_is_broken_where_we_may() -> Non
     assert choose(owned(alice="10.1.0.0/16"), at(alice="10.2.0.1", bob="10.1.0.1"), static=static) == []
 
 
+def test_a_circle_that_is_all_static_is_not_our_business() -> None:
+    choice = RouteChoice(RouteTable.AUTO, {ip_network("10.1.0.0/16"): BOB})
+    assert choice.choose(owned(alice="10.2.0.0/16"), at(bob="10.1.0.1"), 0) == ({ip_network("10.2.0.0/16")}, {})
+
+
+def test_what_only_leads_to_a_circle_is_not_left_out() -> None:
+    networks = owned(alice="10.1.0.0/16", bob="10.2.0.0/16")
+    assert choose(networks, at(carol="10.2.0.1", bob="10.1.0.1", alice="10.1.0.2")) == ["10.2.0.0/16"]
+
+
 def test_a_longer_static_network_carries_the_datagrams() -> None:
     for owner in (BOB, None):
         static = {ip_network("10.1.2.0/24"): owner}
@@ -144,7 +154,9 @@ def test_a_choice_follows_what_changes() -> None:
         (owned(bob="10.1.0.0/16"), at(alice="10.1.2.3"), "10.1.0.0/16"),
     ]
     for networks, endpoints, expected in steps:
-        assert choice.choose(networks, endpoints, 0)[0] == set(map(ip_network, expected.split()))
+        routable, left_out = choice.choose(networks, endpoints, 0)
+        assert routable == set(map(ip_network, expected.split()))
+        assert left_out.keys() == networks.keys() - routable
 
 
 _NETWORKS = [ip_network(text) for text in ("10.0.0.0/14", "10.1.0.0/16", "10.2.0.0/16", "10.2.2.0/24", "10.3.0.0/16")]
@@ -411,6 +423,16 @@ async def test_when_the_link_comes_up_again_all_routes_are_added_again(caplog: p
         bench.routes.link_changed(True)
         assert await bench.settled() == ["add 10.3.0.0/32", "add 10.2.0.0/24", "add 10.1.0.0/16"]
     assert caplog.messages == []
+
+
+async def test_what_was_refused_is_tried_again_when_the_link_comes_up() -> None:
+    async with running() as bench:
+        bench.table.holders["10.1.0.0/16"] = "eth0"
+        await bench.want(alice="10.1.0.0/16")
+        bench.table.holders.clear()
+        bench.routes.link_changed(False)
+        bench.routes.link_changed(True)
+        assert await bench.settled() == ["add 10.1.0.0/16"]
 
 
 async def test_a_link_that_stays_up_is_no_reason_to_begin_anew() -> None:

@@ -24,6 +24,10 @@ before an upgrade) for null, zero or empty. What is not known (an implementation
                      leaves that to us at the TUN, gso if it cuts trains at the UDP socket
     receive_offloads the same for packets on their way in: csum … uso6 if it takes that from us, gro if it joins
                      datagrams into trains
+    identity         the name in our own certificate, null without one
+    certificate_expires   when that ends, with what vouches for it: seconds since 1970
+    dialling         whom we look for and since when, in words; null while there is nobody to look for
+    refusals         object: problem (`tunnel.pki.problem.Problem` values) -> how many certificates were refused for it
     drops            object: reason (`tunnel.protocol.stats.DropReason` values) -> count, only what occurred
     peers            list of objects, in the order in which they were added:
         public_key            base64
@@ -36,6 +40,9 @@ before an upgrade) for null, zero or empty. What is not known (an implementation
         persistent_keepalive  seconds, 0 is off
         drops                 as above, of this peer
         extensions            list of the names of what is in use towards this peer beyond plain WireGuard
+        name                  the name in its certificate, null for one that is configured by hand
+        certificate_expires   when that ends, with what vouches for it: seconds since 1970, null likewise
+        admitted              why it is a peer, in words: how we dialled it, or who vouches for it; null likewise
 """
 
 import json
@@ -49,6 +56,15 @@ if TYPE_CHECKING:  # these import cryptography, which reading a status does not 
     from tunnel.keys import PublicKey
 
 STATUS_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class MemberStatus:
+    """What a certificate says of a peer; for the fields see the module's JSON form."""
+
+    name: str
+    certificate_expires: float
+    admitted: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +82,9 @@ class PeerStatus:
     persistent_keepalive: int = 0
     drops: Mapping[str, int] = field(default_factory=dict)
     extensions: tuple[str, ...] | None = None
+    name: str | None = None
+    certificate_expires: float | None = None
+    admitted: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +103,10 @@ class InterfaceStatus:
     drops: Mapping[str, int] = field(default_factory=dict)
     send_offloads: tuple[str, ...] | None = None
     receive_offloads: tuple[str, ...] | None = None
+    identity: str | None = None
+    certificate_expires: float | None = None
+    dialling: str | None = None
+    refusals: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def from_snapshot(
@@ -98,9 +121,17 @@ class InterfaceStatus:
         send_offloads: Iterable[str] | None = None,
         receive_offloads: Iterable[str] | None = None,
         endpoint_names: "Mapping[PublicKey, EndpointName] | None" = None,
+        identity: str | None = None,
+        certificate_expires: float | None = None,
+        dialling: str | None = None,
+        refusals: Mapping[str, int] | None = None,
+        members: "Mapping[PublicKey, MemberStatus] | None" = None,
     ) -> Self:
-        """The device as it is, with what only the daemon knows about it. `endpoint_names` are the configured ones."""
-        names = endpoint_names or {}
+        """The device as it is, with what only the daemon knows about it.
+
+        `endpoint_names` are the configured ones; `members` are the peers that are there by their certificates.
+        """
+        names, members = endpoint_names or {}, members or {}
         return cls(
             name=name,
             public_key=_public_key(snapshot),
@@ -112,7 +143,14 @@ class InterfaceStatus:
             send_buffer=send_buffer,
             send_offloads=None if send_offloads is None else tuple(sorted(send_offloads)),
             receive_offloads=None if receive_offloads is None else tuple(sorted(receive_offloads)),
-            peers=tuple(_peer_from_snapshot(peer, names.get(peer.public_key)) for peer in snapshot.peers),
+            identity=identity,
+            certificate_expires=certificate_expires,
+            dialling=dialling,
+            refusals=_nonzero(refusals or {}),
+            peers=tuple(
+                _peer_from_snapshot(peer, names.get(peer.public_key), members.get(peer.public_key))
+                for peer in snapshot.peers
+            ),
             drops=_nonzero(snapshot.drops),
         )
 
@@ -141,7 +179,7 @@ def _public_key(snapshot: "DeviceSnapshot") -> str | None:
     return None if key is None or key.is_zero else str(key.public_key)
 
 
-def _peer_from_snapshot(peer: "PeerSnapshot", name: "EndpointName | None") -> PeerStatus:
+def _peer_from_snapshot(peer: "PeerSnapshot", name: "EndpointName | None", member: MemberStatus | None) -> PeerStatus:
     return PeerStatus(
         public_key=str(peer.public_key),
         has_preshared_key=not peer.preshared_key.is_zero,
@@ -154,6 +192,9 @@ def _peer_from_snapshot(peer: "PeerSnapshot", name: "EndpointName | None") -> Pe
         persistent_keepalive=peer.persistent_keepalive,
         drops=_nonzero(peer.drops or {}),
         extensions=peer.extensions,
+        name=member.name if member else None,
+        certificate_expires=member.certificate_expires if member else None,
+        admitted=member.admitted if member else None,
     )
 
 

@@ -10,6 +10,7 @@ drive the same thing.
 """
 
 import asyncio
+import errno
 import logging
 import os
 import signal
@@ -20,8 +21,8 @@ from pathlib import Path
 import uvloop
 
 from tunnel.config.hairpin import hairpins
-from tunnel.config.model import Offload, TunnelConfig
-from tunnel.config.patch import DevicePatch
+from tunnel.config.model import CertificateConfig, Offload, TunnelConfig
+from tunnel.config.patch import DevicePatch, IPNetwork
 from tunnel.config.quick import format_quick
 from tunnel.config.save import merge_snapshot
 from tunnel.config.snapshot import DeviceSnapshot
@@ -29,13 +30,16 @@ from tunnel.control.status import InterfaceStatus
 from tunnel.control.uapi_socket import ControlSocket
 from tunnel.daemon.capabilities import find_offer
 from tunnel.daemon.clock import Clock, SystemClock
-from tunnel.daemon.lifecycle import Lifecycle
+from tunnel.daemon.enrolment import Enrolment, identity_files
+from tunnel.daemon.lifecycle import Lifecycle, wanted_routes
 from tunnel.daemon.log import RateLimited
+from tunnel.daemon.peer_routes import PeerRoutes
 from tunnel.daemon.pipeline import Pipeline, superpacket_size
 from tunnel.daemon.resolver import Resolver
 from tunnel.daemon.stamp import Stamper
 from tunnel.endpoint import Endpoint
-from tunnel.errors import NetlinkError, TunnelError, UdpSocketError
+from tunnel.errors import ControlError, NetlinkError, TunnelError, UdpSocketError
+from tunnel.keys import PublicKey
 from tunnel.netlink.link import LinkEvent, Netlink
 from tunnel.protocol.device import Device
 from tunnel.protocol.events import Event
@@ -45,6 +49,9 @@ from tunnel.udp.socket import UdpSocket
 
 DNS_PATIENCE = 3.0
 """Seconds that `up` waits for names to resolve, before it takes the default MTU and goes on."""
+
+SESSION_PATIENCE = 3.0
+"""Seconds that `up` waits for the first session with whom it dials, so that what comes next finds the tunnel open."""
 
 _log = logging.getLogger(__name__)
 
@@ -71,7 +78,8 @@ def run(
 
     async def serve() -> None:
         async with Netlink() as netlink:
-            await Service(name, netlink, SystemClock(), offload, extensions).run(config, path, on_ready)
+            service = Service(name, netlink, SystemClock(), offload, extensions)
+            await service.run(config, path, on_ready, passphrase)
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve())
@@ -91,6 +99,8 @@ class Service:
         self._resolver = Resolver(clock, self._deliver)
         self._events = RateLimited(_log, clock)
         self._config: TunnelConfig | None = None
+        self._enrolment: Enrolment | None = None
+        self._routes: PeerRoutes | None = None
         self._socket: UdpSocket | None = None
         self._main: asyncio.Task[None] | None = None
         self._is_link_up = asyncio.Event()
@@ -98,9 +108,13 @@ class Service:
         self._failure: TunnelError | None = None
         self._pipeline: Pipeline
 
-    async def run(self, config: TunnelConfig | None, path: Path | None, on_ready: Callable[[], None]) -> None:
+    async def run(
+        self, config: TunnelConfig | None, path: Path | None, on_ready: Callable[[], None], passphrase: bytes | None
+    ) -> None:
         """Until it is stopped; see the function `run`."""
         self._main = asyncio.current_task()
+        if config is not None and config.interface.certificates is not None:
+            config = self._identify(config, config.interface.certificates, passphrase)
         self._config = config
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -117,6 +131,24 @@ class Service:
         if self._failure is not None:
             raise self._failure
         _log.info("interface %s is gone", self._name)
+
+    def _identify(
+        self, config: TunnelConfig, certificates: CertificateConfig, passphrase: bytes | None
+    ) -> TunnelConfig:
+        """`config` with what our certificate says; raise `ConfigError` if it, or another of the files, is not good."""
+        files = identity_files(certificates, passphrase)
+        loaded = files.read(self._clock.now() + self._clock.unix_offset())
+        self._enrolment = Enrolment(
+            self._device,
+            self._clock,
+            certificates,
+            files,
+            loaded,
+            allow_default_route=not config.interface.is_table_consulted,
+            turn=self._turn,
+        )
+        claims = loaded.claims
+        return config.identified(loaded.identity.private_key, claims.addresses, is_server=claims.is_server)
 
     def _stop(self, why: TunnelError | None) -> None:
         """End `run`, once; with a reason it raises it."""
@@ -151,16 +183,31 @@ class Service:
                 tasks.create_task(self._watch_link(await self._index()))
                 tasks.create_task(self._resolver.run())
                 self._resolver.configure(config)
+                dialled = await self._enrol(self._enrolment, config, tasks) if self._enrolment else []
                 await self._resolver.first_answers(DNS_PATIENCE)
-                async with lifecycle.up(self._endpoints()) as mtu:
+                async with lifecycle.up([*self._endpoints(), *dialled]) as mtu:
                     await self._is_link_up.wait()
-                    on_ready()
                     _log.info("interface %s is up, port %d, MTU %d", self._name, self._listen_port(), mtu)
+                    if self._enrolment and config.interface.certificates and config.interface.certificates.peers:
+                        await self._enrolment.first_session(SESSION_PATIENCE)
+                    on_ready()
                     try:
                         await asyncio.Event().wait()
                     finally:
                         if config.interface.save_config and path is not None:
                             self._save(config, path)
+
+    async def _enrol(self, enrolment: Enrolment, config: TunnelConfig, tasks: asyncio.TaskGroup) -> list[Endpoint]:
+        """Let certificates rule from now on; returns where those are whom we dial, as far as known."""
+        static: dict[IPNetwork, PublicKey | None] = dict.fromkeys(wanted_routes(config))
+        for peer in config.peers:
+            static.update((network, peer.public_key) for network in peer.allowed_ips if network in static)
+        static |= dict.fromkeys(address.network for address in config.interface.addresses)
+        self._routes = PeerRoutes(
+            self._netlink, self._clock, self._name, await self._index(), config.interface.table, static
+        )
+        tasks.create_task(enrolment.run(self._routes))
+        return await enrolment.first_addresses(DNS_PATIENCE)
 
     @asynccontextmanager
     async def _interface(self) -> AsyncIterator[TunDevice]:
@@ -217,6 +264,7 @@ class Service:
 
     def status(self) -> InterfaceStatus:
         names = {peer.public_key: peer.endpoint for peer in self._config.peers if peer.endpoint} if self._config else {}
+        membership = self._enrolment.membership if self._enrolment else None
         return InterfaceStatus.from_snapshot(
             self.snapshot(),
             name=self._name,
@@ -227,10 +275,17 @@ class Service:
             send_offloads=self._tun.send_offloads.union(self._socket.send_offloads if self._socket else ()),
             receive_offloads=self._tun.receive_offloads.union(self._socket.receive_offloads if self._socket else ()),
             endpoint_names=names,
+            members=membership.members() if membership else None,
+            identity=membership.identity.claims.name if membership else None,
+            certificate_expires=membership.identity.claims.not_after if membership else None,
+            refusals=membership.refusals if membership else None,
+            dialling=membership.describe_dialling(self._clock.now()) if membership else None,
         )
 
     async def apply(self, patch: DevicePatch) -> None:
-        """Change the device; raise `UdpSocketError`, with nothing changed, if the port or the mark is refused."""
+        """Change the device; raise `EdgeError`, with nothing changed, if the port, the mark or the key is refused."""
+        if patch.private_key is not None and self._enrolment is not None:
+            raise ControlError(f"{self._name}: its private key is that of its certificate", errno.EPERM)
         self._move_socket(patch)
         if patch.private_key is not None:
             self._stamper.use(None if patch.private_key.is_zero else patch.private_key.public_key)
@@ -241,6 +296,8 @@ class Service:
             if self._is_link_up.is_set():
                 self._device.up(now)
         self._resolver.forget(patch)
+        if self._enrolment is not None:
+            self._enrolment.membership.forget(patch, now)
         self._pipeline.turn()
 
     def _move_socket(self, patch: DevicePatch) -> None:
@@ -282,7 +339,14 @@ class Service:
             self._device.down(self._clock.now())
             self._pipeline.turn()  # peers like us are told
             self._close_socket()
+            self._tell_enrolment(is_up=False)
         self._pipeline.turn()
+
+    def _tell_enrolment(self, *, is_up: bool) -> None:
+        if self._routes is not None:
+            self._routes.link_changed(is_up)
+        if self._enrolment is not None:
+            self._enrolment.membership.link_changed(is_up, self._clock.now())
 
     def _link_came_up(self) -> None:
         if self._socket is None:
@@ -293,10 +357,16 @@ class Service:
                 return
             self._device.listen_port = self._listen_port()
         self._device.up(self._clock.now())
+        self._tell_enrolment(is_up=True)
 
     def _on_event(self, event: Event) -> None:
         self._events.event(event)
         self._resolver.observe(event)
+        if self._enrolment is not None:
+            self._enrolment.observe(event)
+
+    def _turn(self) -> None:
+        self._pipeline.turn()
 
     def _on_gone(self, error: TunnelError) -> None:
         _log.info("%s", error)

@@ -17,7 +17,8 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from tunnel.cli.secret_files import PRIVATE, PUBLIC, known_passphrase, prepared_file, read_file, read_secret, write_file
+from tunnel.cli.secret_files import PRIVATE, PUBLIC, known_passphrase, prepared_file, write_file
+from tunnel.daemon.identity import read_file, read_secret
 from tunnel.errors import ConfigError
 from tunnel.pki.authority import Authority, build_crl
 from tunnel.pki.ledger import Ledger, format_ledger, parse_ledger

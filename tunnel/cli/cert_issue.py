@@ -33,8 +33,9 @@ from tunnel.cli.cert_options import (
     several,
 )
 from tunnel.cli.cert_show import summary
-from tunnel.cli.secret_files import PRIVATE, PUBLIC, check_free, new_passphrase, prepared_file, read_file, read_identity
+from tunnel.cli.secret_files import PRIVATE, PUBLIC, check_free, new_passphrase, prepared_file
 from tunnel.config.patch import IPNetwork
+from tunnel.daemon.identity import read_file, read_identity
 from tunnel.errors import ConfigError
 from tunnel.keys import PrivateKey, PublicKey
 from tunnel.pki import authority as pki

@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 
 import click
 
-from tunnel.cli.secret_files import read_file
 from tunnel.config.patch import IPNetwork
 from tunnel.config.values import parse_address, parse_number, parse_prefix
+from tunnel.daemon.identity import read_file
 from tunnel.errors import ConfigError
 from tunnel.keys import PublicKey
 from tunnel.pki.store import parse_public_key

@@ -10,8 +10,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from tunnel.cli.ca_folder import read_ledger
 from tunnel.cli.cert_options import ca_dir_option, file_option
-from tunnel.cli.secret_files import known_passphrase, read_file, read_identity
+from tunnel.cli.secret_files import known_passphrase
 from tunnel.cli.show import Section, plain_text
+from tunnel.daemon.identity import read_file, read_identity
 from tunnel.errors import ConfigError
 from tunnel.pki.ledger import Entry, bare, format_serial, format_time
 from tunnel.pki.profile import Claims, read_claims

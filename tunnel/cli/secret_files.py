@@ -1,12 +1,10 @@
-"""Files with secrets in them, and the words that protect those: who may read them, and how they are replaced.
+"""Files with secrets in them, and the words that protect those: how they are replaced, and who is asked.
 
 A file is written beside its place and moved there when it is whole, so that nobody ever finds half of one, and an error
-leaves what was there before.
+leaves what was there before. How they are read is `tunnel.daemon.identity`'s, which has to read them too.
 """
 
 import os
-import shlex
-import stat
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -15,52 +13,24 @@ from pathlib import Path
 
 import click
 
-from tunnel.config.quick import is_world_accessible
+from tunnel.daemon.identity import read_identity, read_secret
 from tunnel.errors import ConfigError
-from tunnel.pki.store import MAX_PASSPHRASE, has_private_key
+from tunnel.pki.store import MAX_PASSPHRASE
+
+__all__ = [
+    "PRIVATE",
+    "PUBLIC",
+    "check_free",
+    "known_passphrase",
+    "new_passphrase",
+    "prepared_file",
+    "read_identity",
+    "read_passphrase",
+    "write_file",
+]
 
 PRIVATE = 0o600
 PUBLIC = 0o644
-
-MAX_FILE = 16 << 20
-"""Bytes that are read of anything; the ledger of a CA with fifty thousand entries has these."""
-
-
-def read_file(path: Path) -> bytes:
-    """A file without secrets; raise `ConfigError` if it cannot be read."""
-    return _read(path)[0]
-
-
-def read_secret(path: Path) -> bytes:
-    """Raise `ConfigError` if it cannot be read, or everybody can read or change it."""
-    raw, is_open = _read(path)
-    if is_open:
-        raise _open_to_all(path)
-    return raw
-
-
-def read_identity(path: Path) -> bytes:
-    """As `read_secret` if there is a private key in it, as `read_file` if there are only certificates."""
-    raw, is_open = _read(path)
-    if is_open and has_private_key(raw):
-        raise _open_to_all(path)
-    return raw
-
-
-def _read(path: Path) -> tuple[bytes, bool]:
-    """What is in it, and whether it is a file that everybody can read or change."""
-    try:
-        with path.open("rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            is_open = stat.S_ISREG(mode) and is_world_accessible(mode, path.resolve().parent.stat().st_mode)
-            return file.read(MAX_FILE), is_open
-    except OSError as error:
-        raise ConfigError(error.strerror or str(error), source=str(path)) from None
-
-
-def _open_to_all(path: Path) -> ConfigError:
-    remedy = f"chmod 600 {shlex.quote(str(path))}"
-    return ConfigError(f"holds a secret, and everybody may read or change it: {remedy}", source=str(path))
 
 
 @contextmanager

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from tunnel.cli.secret_files import prepared_file, read_secret, write_file
+from tunnel.cli.secret_files import prepared_file, write_file
 from tunnel.errors import ConfigError
 
 
@@ -40,18 +40,3 @@ def test_a_link_to_nowhere_is_something_that_exists(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("nowhere")
     with pytest.raises(ConfigError, match="link: exists already; --force overwrites it"):
         write_file(tmp_path / "link", b"new", 0o600, overwrite=False)
-
-
-@pytest.mark.parametrize(
-    ("folder", "file", "is_open"), [(0o755, 0o644, True), (0o700, 0o644, False), (0o755, 0o640, False)]
-)
-def test_a_secret_is_open_if_every_user_can_get_at_it(tmp_path: Path, folder: int, file: int, is_open: bool) -> None:
-    path = tmp_path / "file"
-    path.write_bytes(b"secret")
-    path.chmod(file)
-    tmp_path.chmod(folder)
-    if is_open:
-        with pytest.raises(ConfigError, match="everybody may read or change it: chmod 600"):
-            read_secret(path)
-    else:
-        assert read_secret(path) == b"secret"

@@ -407,6 +407,7 @@ def test_the_routes_of_peers_follow_them_and_come_back_with_the_link(host: Host)
     async def deed(netlink: Netlink, index: int) -> None:
         await bring_up(netlink, index)
         routes = PeerRoutes(netlink, FakeClock(), "wg0", index, RouteTable.AUTO, {})
+        routes.link_changed(True)
         task = asyncio.create_task(routes.run())
         routes.want(dict.fromkeys([taken, first, second], peer), {})
         await until(netlink, {first, second})

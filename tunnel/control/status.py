@@ -204,5 +204,5 @@ def _known(kind: type, members: Mapping[str, Any]) -> dict[str, Any]:
     return {name: tuple(value) if isinstance(value, list) else value for name, value in known.items()}
 
 
-def _nonzero(drops: Mapping[str, int]) -> dict[str, int]:
-    return {reason: count for reason, count in drops.items() if count}
+def _nonzero(counts: Mapping[str, int]) -> dict[str, int]:
+    return {reason: count for reason, count in counts.items() if count}

@@ -154,7 +154,7 @@ class PeerRoutes:
     """Keeps the routes into the interface `name` equal to what is wanted. Everything but `run` returns at once.
 
     `static` are the networks for which `lifecycle` or the kernel has added a route, and the peer that each belongs to,
-    None if to none. They are never touched.
+    None if to none. They are never touched. Until `link_changed` says otherwise the link is down, and nothing is added.
     """
 
     def __init__(
@@ -178,7 +178,7 @@ class PeerRoutes:
         self._present = set[IPNetwork]()
         self._refused = set[IPNetwork]()
         self._retry_at = math.inf
-        self._is_up = True
+        self._is_up = False
         self._woken = asyncio.Event()
         self._lines = RateLimited(_log, clock, REMIND)
 
@@ -196,7 +196,7 @@ class PeerRoutes:
         self._woken.set()
 
     def link_changed(self, is_up: bool) -> None:
-        """The link went down, which takes all routes away, or came up: then they are added again."""
+        """The link came up, and all routes are added, or it went down, which takes them away."""
         if is_up != self._is_up:
             self._is_up = is_up
             self._present = set()

@@ -5,7 +5,7 @@ import pytest
 from tunnel.config.patch import IPNetwork
 from tunnel.config.snapshot import DeviceSnapshot, PeerSnapshot
 from tunnel.config.values import parse_network
-from tunnel.control.status import InterfaceStatus, PeerStatus
+from tunnel.control.status import InterfaceStatus, MemberStatus, PeerStatus
 from tunnel.endpoint import Endpoint, EndpointName
 from tunnel.keys import PresharedKey, PrivateKey, PublicKey
 
@@ -46,6 +46,11 @@ def _status() -> InterfaceStatus:
         send_offloads={"gso", "csum"},
         receive_offloads=["gro"],
         endpoint_names=names,
+        identity="laptop",
+        certificate_expires=1800000000.0,
+        refusals={"expired": 3, "revoked": 0},
+        dialling="gw.example.com, no answer for 12 s",
+        members={PEER: MemberStatus("gw", 1790000000.0, "dialled as gw.example.com")},
     )
 
 
@@ -67,6 +72,10 @@ def test_the_json_form_is_the_documented_one() -> None:
         "send_offloads": ["csum", "gso"],
         "receive_offloads": ["gro"],
         "drops": {"wrong_mac1": 5},
+        "identity": "laptop",
+        "certificate_expires": 1800000000.0,
+        "refusals": {"expired": 3},
+        "dialling": "gw.example.com, no answer for 12 s",
         "peers": [
             {
                 "public_key": str(PEER),
@@ -80,6 +89,9 @@ def test_the_json_form_is_the_documented_one() -> None:
                 "persistent_keepalive": 25,
                 "drops": {"replayed": 2},
                 "extensions": None,
+                "name": "gw",
+                "certificate_expires": 1790000000.0,
+                "admitted": "dialled as gw.example.com",
             }
         ],
     }
@@ -99,6 +111,22 @@ def test_no_secret_is_in_a_status() -> None:
 def test_a_peer_without_a_handshake_has_none() -> None:
     snapshot = DeviceSnapshot(None, 0, 0, (PeerSnapshot(PEER),), {})
     assert InterfaceStatus.from_snapshot(snapshot, name="wg0").peers[0].last_handshake is None
+
+
+def test_without_certificates_nothing_is_told_of_them() -> None:
+    snapshot = DeviceSnapshot(None, 0, 0, (PeerSnapshot(PEER),), {})
+    status = InterfaceStatus.from_snapshot(snapshot, name="wg0")
+    assert (status.identity, status.certificate_expires, status.refusals, status.dialling) == (None, None, {}, None)
+    (peer,) = status.peers
+    assert (peer.name, peer.certificate_expires, peer.admitted) == (None, None, None)
+
+
+def test_only_the_peer_that_was_admitted_is_told_by_its_name() -> None:
+    other = PublicKey(bytes([8] * 32))
+    snapshot = DeviceSnapshot(None, 0, 0, (PeerSnapshot(PEER), PeerSnapshot(other)), {})
+    members = {other: MemberStatus("laptop", 1790000000.0, "vouched for by Example CA")}
+    status = InterfaceStatus.from_snapshot(snapshot, name="wg0", members=members)
+    assert [peer.name for peer in status.peers] == [None, "laptop"]
 
 
 @pytest.mark.parametrize("key", [None, PrivateKey(bytes(32))])

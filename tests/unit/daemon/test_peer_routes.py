@@ -268,6 +268,7 @@ class Bench:
 @asynccontextmanager
 async def running(table: RouteTable | int = RouteTable.AUTO) -> AsyncIterator[Bench]:
     bench = Bench(table)
+    bench.routes.link_changed(True)
     task = asyncio.create_task(bench.routes.run())
     try:
         yield bench
@@ -422,6 +423,16 @@ async def test_when_the_link_comes_up_again_all_routes_are_added_again(caplog: p
         assert await bench.want(alice="10.1.0.0/16 10.2.0.0/24", bob="10.3.0.0/32") == []
         bench.routes.link_changed(True)
         assert await bench.settled() == ["add 10.3.0.0/32", "add 10.2.0.0/24", "add 10.1.0.0/16"]
+    assert caplog.messages == []
+
+
+async def test_before_the_link_is_up_nothing_is_tried(caplog: pytest.LogCaptureFixture) -> None:
+    bench = Bench(RouteTable.AUTO)
+    task = asyncio.create_task(bench.routes.run())
+    assert await bench.want(alice="10.1.0.0/16") == []
+    bench.routes.link_changed(True)
+    assert await bench.settled() == ["add 10.1.0.0/16"]
+    task.cancel()
     assert caplog.messages == []
 
 

@@ -12,6 +12,7 @@ from tunnel.cli import ending
 COMMANDS: Mapping[str, str] = {
     "up": "tunnel.cli.up",
     "down": "tunnel.cli.down",
+    "reload": "tunnel.cli.reload",
     "status": "tunnel.cli.status",
     "genkey": "tunnel.cli.keys",
     "pubkey": "tunnel.cli.keys",

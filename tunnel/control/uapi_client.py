@@ -28,6 +28,9 @@ SOCKET_SUFFIX = ".sock"
 TIMEOUT = 5.0
 """Seconds without a byte of answer after which a process is taken to be stuck."""
 
+ERROR = "error="
+"""Begins the line in which one of our own says what was wrong, in front of the errno."""
+
 _READ_SIZE = 1 << 16
 
 
@@ -58,7 +61,8 @@ class ControlClient:
     def request(self, text: str) -> str:
         """Ask (``get=1\\n\\n``) and return the answer's lines without its ``errno=0``.
 
-        Raise `ControlError` with the answer's errno, with EPROTO if it is no answer, with ETIMEDOUT if there is none.
+        Raise `ControlError` with the answer's errno and, if it says why, its words; with EPROTO if it is no answer,
+        with ETIMEDOUT if there is none.
         """
         try:
             self._connection.sendall(text.encode())
@@ -69,7 +73,7 @@ class ControlClient:
         if not found or not number.strip().lstrip("-").isdigit():
             raise ControlError(f"the process that runs {self.name} does not understand the request", errno.EPROTO)
         if code := abs(int(number)):
-            raise ControlError(f"{self.name}: {os.strerror(code)}", code)
+            raise ControlError(_reason(body) or f"{self.name}: {os.strerror(code)}", code)
         return body
 
     def _receive(self) -> str:
@@ -133,6 +137,12 @@ def is_answered(path: Path) -> bool:
         except OSError as error:
             raise _unreachable(path.name.removesuffix(SOCKET_SUFFIX), error) from None
     return True
+
+
+def _reason(body: str) -> str:
+    """What an answer says was wrong; it comes from another process, and goes to a terminal."""
+    text = body.removeprefix(ERROR).strip() if body.startswith(ERROR) else ""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def _is_socket(path: Path) -> bool:

@@ -2,11 +2,14 @@
 
     wg ──"get=1"────▶ ControlSocket ──▶ ControlHandler.snapshot ──▶ key=value lines, errno=0
     wg ──"set=1 …"──▶      │        ──▶ ControlHandler.apply    ──▶ errno=0, or what refused it
-    tunnel status ──▶      └        ──▶ ControlHandler.status   ──▶ one line of JSON, errno=0
+    tunnel status ──▶      │        ──▶ ControlHandler.status   ──▶ one line of JSON, errno=0
+    tunnel reload ──▶      └        ──▶ ControlHandler.reload   ──▶ errno=0, or error=why it was refused, errno=22
 
-A request is lines that end with an empty one; a connection may carry several, answered in order. The third operation is
-our own and wg never uses it: ``status=1`` and an empty line is answered by one line of JSON (`tunnel.control.status`
-documents its members), ``errno=0`` and an empty line. An implementation that does not know it hangs up.
+A request is lines that end with an empty one; a connection may carry several, answered in order. Two operations are
+our own and wg never uses them: ``status=1`` and an empty line is answered by one line of JSON (`tunnel.control.status`
+documents its members), ``errno=0`` and an empty line; ``reload=1`` and an empty line by ``errno=0`` and an empty line,
+and if it is refused by ``error=`` and one line for people in front of another errno. An implementation that does not
+know them hangs up.
 
 Only root can connect, because the file is made under umask 077, so what is guarded against is the broken caller. Any
 content gets an errno, and changes nothing unless it is right from beginning to end. Whoever sends too much or too
@@ -35,7 +38,15 @@ from tunnel.config.patch import DevicePatch
 from tunnel.config.snapshot import DeviceSnapshot
 from tunnel.config.uapi import Operation, UapiError, format_errno, format_get, parse_set
 from tunnel.control.status import InterfaceStatus
-from tunnel.control.uapi_client import SOCKET_DIRECTORY, daemon_pid, is_answered, list_interfaces, request, socket_path
+from tunnel.control.uapi_client import (
+    ERROR,
+    SOCKET_DIRECTORY,
+    daemon_pid,
+    is_answered,
+    list_interfaces,
+    request,
+    socket_path,
+)
 from tunnel.errors import ControlError, EdgeError, TunnelError
 
 __all__ = [
@@ -56,7 +67,7 @@ LARGE_REQUEST = 1 << 16
 LARGE_SNAPSHOT = 200
 """Peers; with more of them an answer is written in a thread, likewise."""
 
-GET, SET, STATUS = OPERATIONS = ("get=1", "set=1", "status=1")
+GET, SET, STATUS, RELOAD = OPERATIONS = ("get=1", "set=1", "status=1", "reload=1")
 
 _FILES_CHANGED = Mask.DELETE | Mask.MOVED_FROM | Mask.MOVED_TO | Mask.DELETE_SELF | Mask.MOVE_SELF
 
@@ -91,6 +102,10 @@ class ControlHandler(Protocol):
 
     def status(self) -> InterfaceStatus:
         """The interface as it is, with what only the daemon knows."""
+        ...
+
+    async def reload(self) -> None:
+        """Read again what may have changed in files; raise `TunnelError`, which the caller gets, with all as before."""
         ...
 
 
@@ -247,7 +262,8 @@ class ControlSocket:
         except TunnelError as error:
             log.warning("%s refused why=%s", operation, error)
             number = error.errno if isinstance(error, EdgeError) else errno.EINVAL
-            return format_errno(sign, number or errno.EIO)
+            why = _error_line(error) if operation == RELOAD else ""
+            return why + format_errno(sign, number or errno.EIO)
         except Exception:
             log.exception("%s failed, which is a bug", operation)
             return format_errno(sign, errno.EIO)
@@ -261,6 +277,10 @@ class ControlSocket:
             return ""
         if body:
             raise UapiError(errno.EINVAL, "this operation takes nothing more")
+        if operation == RELOAD:
+            async with self._applying:
+                await self._handler.reload()
+            return ""
         if operation == GET:
             snapshot = self._handler.snapshot()
             return await _aside(format_get, snapshot, is_large=len(snapshot.peers) > LARGE_SNAPSHOT)
@@ -297,6 +317,12 @@ async def _read_operation(reader: asyncio.StreamReader) -> tuple[str, str] | Non
     if body != b"\n":
         body = (body + await reader.readuntil(b"\n\n"))[:-1]
     return operation, body.decode("ascii", "replace").removesuffix("\n")
+
+
+def _error_line(error: TunnelError) -> str:
+    """Whatever is in the text, it is one line, and can be sent."""
+    text = " ".join(str(error).split())
+    return f"{ERROR}{text.encode(errors='backslashreplace').decode()}\n"
 
 
 def _parse_set(body: str) -> DevicePatch:

@@ -300,6 +300,12 @@ class Service:
             self._enrolment.membership.forget(patch, now)
         self._pipeline.turn()
 
+    async def reload(self) -> None:
+        """Read our identity again; raise `TunnelError`, with nothing changed, if there is none or it is not good."""
+        if self._enrolment is None:
+            raise TunnelError(f"{self._name}: nothing to read again: it was not started with an identity")
+        await self._enrolment.reload()
+
     def _move_socket(self, patch: DevicePatch) -> None:
         """Bind the new port, or set the new mark, before anything else changes: these can be refused."""
         fwmark = self._device.fwmark if patch.fwmark is None else patch.fwmark

@@ -32,7 +32,9 @@ def test_a_command_that_does_not_exist_is_wrong_usage() -> None:
     assert "No such command 'frobnicate'" in result.output
 
 
-@pytest.mark.parametrize("arguments", [["status"], ["status", "--json"], ["down", "absent"], ["genkey"], ["--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["status"], ["status", "--json"], ["down", "absent"], ["reload", "absent"], ["genkey"], ["--help"]]
+)
 def test_quick_commands_import_nothing_heavy(arguments: list[str]) -> None:
     code = (
         "import sys; from tunnel.cli import ending; from tunnel.cli.main import tunnel\n"

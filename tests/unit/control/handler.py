@@ -1,9 +1,11 @@
 """A daemon's side of the control socket, without a daemon."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from threading import Thread
 
 from tunnel.config.patch import DevicePatch
 from tunnel.config.snapshot import DeviceSnapshot, PeerSnapshot
@@ -20,19 +22,27 @@ class RecordingHandler:
 
     def __init__(self, peers: int = 1) -> None:
         self.patches: list[DevicePatch] = []
+        self.reloads = 0
         self.refusal: Exception | None = None
         self.hold: asyncio.Event | None = None
+        self.applying = asyncio.Event()
         self.peers = tuple(PeerSnapshot(PublicKey(number.to_bytes(32, "big"))) for number in range(1, peers + 1))
 
     def snapshot(self) -> DeviceSnapshot:
         return DeviceSnapshot(PRIVATE_KEY, 51820, 0, self.peers, {"replayed": 3})
 
     async def apply(self, patch: DevicePatch) -> None:
+        self.applying.set()
         if self.hold is not None:
             await self.hold.wait()
         if self.refusal is not None:
             raise self.refusal
         self.patches.append(patch)
+
+    async def reload(self) -> None:
+        if self.refusal is not None:
+            raise self.refusal
+        self.reloads += 1
 
     def status(self) -> InterfaceStatus:
         return InterfaceStatus.from_snapshot(self.snapshot(), name="wg0", mtu=1420, pid=1)
@@ -48,6 +58,25 @@ async def serving(
         yield control
     finally:
         await control.close()
+
+
+@contextmanager
+def answering(directory: Path, answer: bytes) -> Iterator[None]:
+    """Somebody who answers one request with `answer`, whatever it is, and hangs up."""
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(1000)
+            connection.sendall(answer)
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(directory / "wg0.sock"))
+        listener.listen()
+        thread = Thread(target=serve)
+        thread.start()
+        yield
+        thread.join()
 
 
 async def ask(directory: Path, *requests: bytes, half_close: bool = False) -> bytes:

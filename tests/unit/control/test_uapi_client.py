@@ -2,35 +2,13 @@ import asyncio
 import errno
 import os
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from threading import Thread
 
 import pytest
 
-from tests.unit.control.handler import RecordingHandler, serving
+from tests.unit.control.handler import RecordingHandler, answering, serving
 from tunnel.control.uapi_client import ControlClient, daemon_pid, is_answered, list_interfaces, request
 from tunnel.errors import ControlError
-
-
-@contextmanager
-def answering(directory: Path, answer: bytes) -> Iterator[None]:
-    """Somebody who answers one request with `answer`, whatever it is, and hangs up."""
-
-    def serve() -> None:
-        connection, _ = listener.accept()
-        with connection:
-            connection.recv(1000)
-            connection.sendall(answer)
-
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(directory / "wg0.sock"))
-        listener.listen()
-        thread = Thread(target=serve)
-        thread.start()
-        yield
-        thread.join()
 
 
 async def test_an_answer_comes_without_its_errno(tmp_path: Path) -> None:
@@ -59,6 +37,20 @@ def test_an_errno_of_either_sign_is_raised(tmp_path: Path, sign: str) -> None:
     with answering(tmp_path, f"errno={sign}{errno.EADDRINUSE}\n\n".encode()), pytest.raises(ControlError) as refused:
         request("wg0", "set=1\n\n", directory=tmp_path)
     assert refused.value.errno == errno.EADDRINUSE
+
+
+def test_what_was_wrong_is_said_if_the_answer_says_it(tmp_path: Path) -> None:
+    answer = "error=me.pem: für heute: errno=0 und Schluss\nerrno=22\n\n".encode()
+    with answering(tmp_path, answer), pytest.raises(ControlError) as refused:
+        request("wg0", "reload=1\n\n", directory=tmp_path)
+    assert str(refused.value) == "me.pem: für heute: errno=0 und Schluss"
+    assert refused.value.errno == errno.EINVAL
+
+
+def test_an_answer_does_not_get_at_the_terminal(tmp_path: Path) -> None:
+    with answering(tmp_path, b"error=\x1b[2J\xff\nmore\nerrno=22\n\n"), pytest.raises(ControlError) as refused:
+        request("wg0", "reload=1\n\n", directory=tmp_path)
+    assert str(refused.value).isprintable()
 
 
 @pytest.mark.parametrize("answer", [b"", b"hello\n\n", b"errno=\n\n", b"errno=x\n\n", b"\xff\xfe\n\n"])

@@ -12,7 +12,7 @@ import uvloop
 from tests.unit.control.handler import PEER, PRIVATE_KEY, RecordingHandler, ask, serving
 from tunnel.control.status import InterfaceStatus
 from tunnel.control.uapi_socket import ControlSocket, Limits
-from tunnel.errors import ConfigError, ControlError, UdpSocketError
+from tunnel.errors import ConfigError, ControlError, NetlinkError, UdpSocketError
 
 SET_PEER = f"set=1\npublic_key={PEER.to_hex()}\nallowed_ip=10.0.0.0/24\n\n".encode()
 LOOPS: list[Callable[[], asyncio.AbstractEventLoop]] = [asyncio.new_event_loop, uvloop.new_event_loop]
@@ -141,6 +141,52 @@ async def test_a_patch_that_the_daemon_refuses_gets_its_errno(tmp_path: Path, re
         assert await ask(tmp_path, SET_PEER) == f"errno=-{number}\n\n".encode()
         handler.refusal = None
         assert await ask(tmp_path, SET_PEER) == b"errno=0\n\n"
+
+
+async def test_reload_is_done_and_answered(tmp_path: Path) -> None:
+    handler = RecordingHandler()
+    async with serving(handler, tmp_path):
+        assert await ask(tmp_path, b"reload=1\n\n") == b"errno=0\n\n"
+    assert handler.reloads == 1
+
+
+@pytest.mark.parametrize(
+    ("refusal", "answer"),
+    [
+        (ConfigError("expired", source="me.pem"), "error=me.pem: expired\nerrno=22\n\n"),
+        (ConfigError("expired", source="m\n\ne.pem\udcff"), "error=m e.pem\\udcff: expired\nerrno=22\n\n"),
+        (NetlinkError("no room for a route", errno.ENOSPC), "error=no room for a route\nerrno=28\n\n"),
+        (AssertionError("a bug"), "errno=5\n\n"),
+    ],
+)
+async def test_a_reload_that_is_refused_says_why_in_one_line(tmp_path: Path, refusal: Exception, answer: str) -> None:
+    handler = RecordingHandler()
+    handler.refusal = refusal
+    async with serving(handler, tmp_path):
+        assert await ask(tmp_path, b"reload=1\n\n") == answer.encode()
+        handler.refusal = None
+        assert await ask(tmp_path, b"reload=1\n\n") == b"errno=0\n\n"
+
+
+async def test_a_reload_takes_nothing_more(tmp_path: Path) -> None:
+    handler = RecordingHandler()
+    async with serving(handler, tmp_path):
+        assert await ask(tmp_path, b"reload=1\nforce=true\n\n") == f"errno={errno.EINVAL}\n\n".encode()
+    assert handler.reloads == 0
+
+
+async def test_a_reload_waits_for_the_patch_that_is_being_applied(tmp_path: Path) -> None:
+    handler = RecordingHandler()
+    handler.hold = asyncio.Event()
+    async with serving(handler, tmp_path):
+        patching = asyncio.create_task(ask(tmp_path, SET_PEER))
+        await handler.applying.wait()
+        reloading = asyncio.create_task(ask(tmp_path, b"reload=1\n\n"))
+        await ask(tmp_path, b"status=1\n\n")  # that of another caller, and yet answered after ours was taken up
+        assert handler.reloads == 0
+        handler.hold.set()
+        assert list(await asyncio.gather(patching, reloading)) == [b"errno=0\n\n"] * 2
+    assert handler.reloads == 1
 
 
 # ---- callers that misbehave -------------------------------------------------------------------------------------

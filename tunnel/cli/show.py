@@ -4,31 +4,54 @@ InterfaceStatus ─ describe ─▶ sections of (label, value) ─┬─ print_c
                                                           └─ plain_text ────▶ a pipe or a file, never wrapped
 """
 
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from tunnel.control.status import InterfaceStatus, PeerStatus
 
-_UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+if TYPE_CHECKING:  # what is shown seldom is imported where it is
+    from tunnel.errors import Reason
+
+_DAY = 86400
+
+RENEW_SOON = 7 * _DAY
+RENEW_NOW = _DAY
+"""Seconds that a certificate has left when it is time, and when it is high time."""
+
+_UNITS = ((_DAY, "d"), (3600, "h"), (60, "min"), (1, "s"))
 _SOCKET_OFFLOADS = ("gso", "gro")
 _SIZES = ("KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """An interface or one of its peers; a label that is empty continues the one above."""
+    """An interface or one of its peers; a label that is empty continues the one above.
+
+    `styles` are those of values that want attention, by label, as rich names them.
+    """
 
     kind: str
     title: str
     rows: Sequence[tuple[str, str]]
+    styles: Mapping[str, str] = field(default_factory=dict)
 
 
 def describe(status: InterfaceStatus, now: float) -> list[Section]:
     """The interface, then its peers, whoever talked last first. `now` is in seconds since 1970."""
     peers = sorted(status.peers, key=lambda peer: -(peer.last_handshake or 0))
     return [
-        Section("interface", status.name, list(_interface_rows(status))),
-        *(Section("peer", peer.public_key, list(_peer_rows(peer, now))) for peer in peers),
+        Section("interface", status.name, list(_interface_rows(status, now)), _styles(status.certificate_expires, now)),
+        *(
+            Section(
+                "peer",
+                peer.name or peer.public_key,
+                list(_peer_rows(peer, now)),
+                _styles(peer.certificate_expires, now),
+            )
+            for peer in peers
+        ),
     ]
 
 
@@ -63,13 +86,18 @@ def print_colours(sections: Iterable[Section]) -> None:
         table.add_column(style="dim", min_width=15, no_wrap=True)
         table.add_column(overflow="fold")
         for label, value in section.rows:
-            table.add_row(Text(label), Text(value))
+            table.add_row(Text(label), Text(value, section.styles.get(label, "")))
         console.print(Padding(table, (0, 0, 0, indent)))
 
 
-def _interface_rows(status: InterfaceStatus) -> Iterator[tuple[str, str]]:
+def _interface_rows(status: InterfaceStatus, now: float) -> Iterator[tuple[str, str]]:
+    if status.identity is not None:
+        yield "identity", status.identity
+    yield from _certificate_rows(status.certificate_expires, now)
     yield "public key", status.public_key or "(none)"
     yield "listening port", str(status.listen_port or "(none)")
+    if status.dialling is not None:
+        yield "dialling", status.dialling
     if status.fwmark:
         yield "fwmark", f"{status.fwmark:#x}"
     if status.mtu is not None:
@@ -81,9 +109,15 @@ def _interface_rows(status: InterfaceStatus) -> Iterator[tuple[str, str]]:
     if status.pid is not None:
         yield "process", str(status.pid)
     yield from _drop_rows(status.drops)
+    yield from _refusal_rows(status.refusals)
 
 
 def _peer_rows(peer: PeerStatus, now: float) -> Iterator[tuple[str, str]]:
+    if peer.name is not None:
+        yield "public key", peer.public_key
+    if peer.admitted is not None:
+        yield "admitted", peer.admitted
+    yield from _certificate_rows(peer.certificate_expires, now)
     endpoint = peer.endpoint or "(not known yet)"
     if peer.endpoint_name and peer.endpoint_name != peer.endpoint:
         endpoint += f"  (configured as {peer.endpoint_name})"
@@ -100,14 +134,41 @@ def _peer_rows(peer: PeerStatus, now: float) -> Iterator[tuple[str, str]]:
     yield from _drop_rows(peer.drops)
 
 
-def _drop_rows(drops: Mapping[str, int]) -> Iterator[tuple[str, str]]:
-    if not drops:
+def _certificate_rows(expires: float | None, now: float) -> Iterator[tuple[str, str]]:
+    """``until 2027-02-20 (90 d left)``, the date as in UTC."""
+    if expires is None:
         return
-    from tunnel.protocol.stats import DropReason
+    left = expires - now
+    rest = f"{duration(left if left < _DAY else left // _DAY * _DAY)} left" if left > 0 else f"expired {ago(-left)}"
+    advice = ", renew it" if left <= RENEW_SOON else ""
+    yield "certificate", f"until {time.strftime('%Y-%m-%d', time.gmtime(expires))} ({rest}{advice})"
 
-    words = {reason.value: reason.words for reason in DropReason}
-    for number, (name, count) in enumerate(drops.items()):
-        yield "" if number else "dropped", f"{count} × {words.get(name, name.replace('_', ' '))}"
+
+def _styles(expires: float | None, now: float) -> dict[str, str]:
+    if expires is None or expires - now > RENEW_SOON:
+        return {}
+    return {"certificate": "yellow" if expires - now > RENEW_NOW else "red"}
+
+
+def _drop_rows(drops: Mapping[str, int]) -> Iterator[tuple[str, str]]:
+    if drops:
+        from tunnel.protocol.stats import DropReason
+
+        yield from _count_rows("dropped", drops, DropReason)
+
+
+def _refusal_rows(refusals: Mapping[str, int]) -> Iterator[tuple[str, str]]:
+    if refusals:
+        from tunnel.pki.problem import Problem
+
+        yield from _count_rows("refused", refusals, Problem)
+
+
+def _count_rows(label: str, counts: Mapping[str, int], reasons: "Iterable[Reason]") -> Iterator[tuple[str, str]]:
+    """A reason that we do not know is one of a younger daemon's: its name has to do."""
+    words = {reason.value: reason.words for reason in reasons}
+    for number, (name, count) in enumerate(counts.items()):
+        yield "" if number else label, f"{count} × {words.get(name, name.replace('_', ' '))}"
 
 
 def offloads(sending: Sequence[str], receiving: Sequence[str]) -> str:

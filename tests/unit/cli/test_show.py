@@ -1,7 +1,11 @@
+import subprocess
+import sys
+
 import pytest
 
 from tunnel.cli import show
 from tunnel.control.status import InterfaceStatus, PeerStatus
+from tunnel.pki.problem import Problem
 from tunnel.protocol.stats import DropReason
 
 NOW = 1_700_000_000.0
@@ -147,3 +151,115 @@ def test_extensions_are_named_where_some_are_in_use() -> None:
 def test_extensions_that_are_not_in_use_are_not_mentioned(unused: tuple[str, ...] | None) -> None:
     peer = PeerStatus("p", extensions=unused)
     assert "extensions" not in _text(InterfaceStatus("x", None, 0, 0, peers=(peer,)))
+
+
+# --- certificates
+
+DAY = 86400.0
+DATED = 1_803_124_800.0  # 2027-02-20 12:00 UTC
+GATEWAY = PeerStatus(
+    "its key", name="gw", certificate_expires=DATED, admitted="vouched for by Example CA", endpoint="192.0.2.1:51820"
+)
+CERTIFIED = InterfaceStatus(
+    "wg0",
+    "ours",
+    0,
+    0,
+    identity="laptop",
+    certificate_expires=DATED,
+    refusals={"expired": 3, "revoked": 1, "too_old_for_this": 2},
+    dialling="gw.example.com:51820, no answer for 12 s",
+    peers=(GATEWAY,),
+)
+
+
+def test_an_interface_and_a_peer_with_certificates_in_full() -> None:
+    assert show.plain_text(show.describe(CERTIFIED, DATED - 90 * DAY)) == (
+        "interface: wg0\n"
+        "  identity:        laptop\n"
+        "  certificate:     until 2027-02-20 (90 d left)\n"
+        "  public key:      ours\n"
+        "  listening port:  (none)\n"
+        "  dialling:        gw.example.com:51820, no answer for 12 s\n"
+        "  refused:         3 × certificate expired\n"
+        "                   1 × certificate revoked\n"
+        "                   2 × too old for this\n"
+        "\n"
+        "peer: gw\n"
+        "  public key:      its key\n"
+        "  admitted:        vouched for by Example CA\n"
+        "  certificate:     until 2027-02-20 (90 d left)\n"
+        "  endpoint:        192.0.2.1:51820\n"
+        "  allowed ips:     (none)\n"
+        "  handshake:       never\n"
+        "  transfer:        0 B received, 0 B sent"
+    )
+
+
+def test_refusals_come_after_drops_and_are_told_apart() -> None:
+    status = InterfaceStatus("x", None, 0, 0, drops={"replayed": 2}, refusals={"revoked": 1})
+    rows = [f"  dropped:         2 × {DropReason.REPLAYED.words}", "  refused:         1 × certificate revoked"]
+    assert _text(status).endswith("\n".join(rows))
+
+
+def test_every_problem_has_words() -> None:
+    refusals = {problem.value: 1 for problem in Problem}
+    rows = show.describe(InterfaceStatus("x", None, 0, 0, refusals=refusals), NOW)[0].rows
+    assert [value for _, value in rows[2:]] == [f"1 × {problem.words}" for problem in Problem]
+
+
+EXPIRIES = [
+    (90 * DAY, "until 2027-02-20 (90 d left)", None),
+    (7 * DAY + 1, "until 2027-02-20 (7 d left)", None),
+    (7 * DAY, "until 2027-02-20 (7 d left, renew it)", "yellow"),
+    (2 * DAY - 1, "until 2027-02-20 (1 d left, renew it)", "yellow"),
+    (DAY, "until 2027-02-20 (1 d left, renew it)", "red"),
+    (DAY - 60, "until 2027-02-20 (23 h 59 min left, renew it)", "red"),
+    (0.5, "until 2027-02-20 (0 s left, renew it)", "red"),
+    (0, "until 2027-02-20 (expired now, renew it)", "red"),
+    (-3 * DAY, "until 2027-02-20 (expired 3 d ago, renew it)", "red"),
+]
+
+
+@pytest.mark.parametrize(("left", "text", "style"), EXPIRIES)
+def test_a_certificate_that_ends_soon_asks_to_be_renewed(left: float, text: str, style: str | None) -> None:
+    for section in show.describe(CERTIFIED, DATED - left):
+        assert dict(section.rows)["certificate"] == text
+        assert section.styles.get("certificate") == style
+
+
+def test_a_certificate_that_ends_soon_is_coloured_and_nothing_else_is(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("FORCE_COLOR", "1"), ("TERM", "xterm"), ("COLUMNS", "200")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    coloured = []
+    for left in (90, 7, 1):
+        show.print_colours(show.describe(CERTIFIED, DATED - left * DAY)[1:])
+        lines = capsys.readouterr().out.splitlines()
+        coloured.append([line.count(f"\x1b[{code}m") for code in (33, 31) for line in lines if "certificate" in line])
+        assert not any(f"\x1b[{code}m" in line for code in (33, 31) for line in lines if "certificate" not in line)
+    assert coloured == [[0, 0], [1, 0], [0, 1]]
+
+
+def test_a_terminal_gets_the_same_words_of_certificates(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    sections = show.describe(CERTIFIED, DATED - DAY)
+    show.print_colours(sections)
+    output = capsys.readouterr().out
+    for section in sections:
+        assert f"{section.kind} {section.title}" in output
+        assert all(label in output and value in output for label, value in section.rows)
+
+
+def test_a_status_without_refusals_needs_no_certificates() -> None:
+    code = (
+        "import sys\nfrom tunnel.cli import show\nfrom tunnel.control.status import InterfaceStatus\n"
+        "show.describe(InterfaceStatus('x', None, 0, 0), 0)\nassert 'tunnel.pki' not in sys.modules\n"
+        "show.describe(InterfaceStatus('x', None, 0, 0, refusals={'expired': 1}), 0)\n"
+        "sys.exit('cryptography' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], timeout=20, check=True)

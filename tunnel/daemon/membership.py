@@ -101,6 +101,8 @@ class Membership:
 
     def link_changed(self, is_up: bool, now: float) -> None:
         """Without the link, as at first, there are no sessions; once it is there we ask at once."""
+        if is_up == self._is_up:
+            return
         self._is_up = is_up
         if is_up:
             self.dialling.roused(now)

@@ -17,6 +17,7 @@ import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import uvloop
 
@@ -30,7 +31,6 @@ from tunnel.control.status import InterfaceStatus
 from tunnel.control.uapi_socket import ControlSocket
 from tunnel.daemon.capabilities import find_offer
 from tunnel.daemon.clock import Clock, SystemClock
-from tunnel.daemon.enrolment import Enrolment, identity_files
 from tunnel.daemon.lifecycle import Lifecycle, wanted_routes
 from tunnel.daemon.log import RateLimited
 from tunnel.daemon.peer_routes import PeerRoutes
@@ -46,6 +46,9 @@ from tunnel.protocol.events import Event
 from tunnel.protocol.host import DEFAULT_MTU
 from tunnel.tun.device import TunDevice
 from tunnel.udp.socket import UdpSocket
+
+if TYPE_CHECKING:
+    from tunnel.daemon.enrolment import Enrolment
 
 DNS_PATIENCE = 3.0
 """Seconds that `up` waits for names to resolve, before it takes the default MTU and goes on."""
@@ -135,7 +138,12 @@ class Service:
     def _identify(
         self, config: TunnelConfig, certificates: CertificateConfig, passphrase: bytes | None
     ) -> TunnelConfig:
-        """`config` with what our certificate says; raise `ConfigError` if it, or another of the files, is not good."""
+        """`config` with what our certificate says; raise `ConfigError` if it, or another of the files, is not good.
+
+        X.509 takes 10 MB of modules, so only who has an identity imports it.
+        """
+        from tunnel.daemon.enrolment import Enrolment, identity_files
+
         files = identity_files(certificates, passphrase)
         loaded = files.read(self._clock.now() + self._clock.unix_offset())
         self._enrolment = Enrolment(
@@ -197,7 +205,7 @@ class Service:
                         if config.interface.save_config and path is not None:
                             self._save(config, path)
 
-    async def _enrol(self, enrolment: Enrolment, config: TunnelConfig, tasks: asyncio.TaskGroup) -> list[Endpoint]:
+    async def _enrol(self, enrolment: "Enrolment", config: TunnelConfig, tasks: asyncio.TaskGroup) -> list[Endpoint]:
         """Let certificates rule from now on; returns where those are whom we dial, as far as known."""
         static: dict[IPNetwork, PublicKey | None] = dict.fromkeys(wanted_routes(config))
         for peer in config.peers:
@@ -295,6 +303,7 @@ class Service:
             self._device.listen_port = self._socket.port
             if self._is_link_up.is_set():
                 self._device.up(now)
+                self._tell_enrolment(is_up=True)
         self._resolver.forget(patch)
         if self._enrolment is not None:
             self._enrolment.membership.forget(patch, now)

@@ -140,7 +140,7 @@ class Service:
     ) -> TunnelConfig:
         """`config` with what our certificate says; raise `ConfigError` if it, or another of the files, is not good.
 
-        X.509 takes 10 MB of modules, so only who has an identity imports it.
+        X.509 takes 4 MB of modules, so only who has an identity imports it.
         """
         from tunnel.daemon.enrolment import Enrolment, identity_files
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address, ip_network
 from itertools import count
 from math import inf
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from tunnel.config.patch import AllowedIPChange, DevicePatch, PeerPatch
 from tunnel.endpoint import Endpoint
@@ -36,6 +36,9 @@ from tunnel.wire.messages import TRANSPORT_HEADER_SIZE, Buffer, ExtendedFlag, Me
 from tunnel.wire.tai64n import NO_STAMP, next_stamp
 from tunnel.wire.train import Train
 from tunnel.wire.virtio import VIRTIO_HEADER_SIZE
+
+if TYPE_CHECKING:
+    from tunnel.daemon.membership import Membership
 
 _IPV4_HEADER_SIZE = 20
 _ARENA_SIZE = 256 * 1024
@@ -78,6 +81,8 @@ class SimulatedHost:
         self.events: list[Event] = []
         self.last_stamp = NO_STAMP
         """What is on disk: `restart` keeps it, a test may take it away."""
+        self.membership: Membership | None = None
+        """What it does about others with certificates, if it has one (`tunnel.testing.members`)."""
         self._segmenter, self._slicer, self._coalescer = Segmenter(), Slicer(), Coalescer()
         self.device = self._start()
 
@@ -154,9 +159,21 @@ class SimulatedHost:
             self.device.send_train(peer, outbound, now)
         self.network.flush(self)
 
+    @property
+    def deadline(self) -> float:
+        """When it has something to do next."""
+        return self.device.deadline if self.membership is None else min(self.device.deadline, self.membership.deadline)
+
     def restart(self) -> None:
         """Lose everything but the private key and the stamp on disk; peers are to be added again."""
+        self.membership = None
         self.device = self._start()
+        if self not in self.network.hosts:
+            self.network.hosts.append(self)
+
+    def crash(self) -> None:
+        """Power fails: it neither hears nor says anything until `restart`."""
+        self.network.hosts.remove(self)
 
     def coalesce(self, trains: list[Train]) -> list[list[Buffer]]:
         """What its kernel gets of opened trains."""
@@ -194,7 +211,7 @@ class Network:
 
     A wide `delay` range re-orders. `filter` may be set to see every datagram and drop those it returns False for:
     from where, as seen outside of any NAT, to where, and what. `offered` is what its hosts take beyond plain WireGuard,
-    unless they are told otherwise.
+    unless they are told otherwise. `names` is DNS: what is missing there cannot be resolved just now.
     """
 
     offered: Capability | None = None
@@ -215,6 +232,7 @@ class Network:
         self.filter: Callable[[Endpoint, Endpoint, bytes], bool] = lambda source, destination, datagram: True
         self.hosts: list[SimulatedHost] = []
         self.nats: list[Nat] = []
+        self.names: dict[str, list[Endpoint]] = {}
         self._in_flight: list[tuple[float, int, Endpoint, Endpoint, bytes]] = []
         self._tickets = count()
 
@@ -258,7 +276,10 @@ class Network:
             packet = frame[VIRTIO_HEADER_SIZE:]
             host.frames.append(frame)
             host.received.append(packet[_IPV4_HEADER_SIZE : ip.total_length(packet)])
-        host.events += host.device.take_events()
+        for event in host.device.take_events():
+            host.events.append(event)
+            if host.membership is not None:
+                host.membership.observe(event, self.clock.now())
         for train, destination in host.device.take_datagrams():
             for datagram in train.datagrams():
                 self._send(host, destination, bytes(datagram))
@@ -277,7 +298,7 @@ class Network:
 
     def _next_moment(self) -> float:
         arrival = self._in_flight[0][0] if self._in_flight else inf
-        return min(arrival, *(host.device.deadline for host in self.hosts), inf)
+        return min(arrival, *(host.deadline for host in self.hosts), inf)
 
     def _happen(self) -> None:
         now = self.clock.now()
@@ -291,6 +312,18 @@ class Network:
             if host.device.deadline <= now:
                 host.device.expire(now)
                 self.flush(host)
+            if host.membership is not None and host.membership.deadline <= now:
+                self._look_up(host.membership, now)
+                host.membership.expire(now)
+                self.flush(host)
+
+    def _look_up(self, membership: "Membership", now: float) -> None:
+        """DNS answers at once, or not at all."""
+        for name in membership.dialling.due_lookups(now):
+            if name.host in self.names:
+                membership.dialling.found(name, self.names[name.host], now)
+            else:
+                membership.dialling.failed(name, now)
 
     def _host_at(self, destination: Endpoint, source: Endpoint) -> SimulatedHost | None:
         """Who gets what `source` sent there: nobody, if no host is there or its NAT does not let it in."""

@@ -81,7 +81,7 @@ def scale(peers: int, idle: int, rounds: int, seconds: int, json_file: Path | No
         hub.let_reach_crowd(server, client)
         bench = Bench(client, server, peers)
         figures = [*bench.starts(), *bench.life(idle), *bench.throughput(rounds, seconds)]
-    Console(width=None if sys.stdout.isatty() else 100).print(render(figures, peers))
+    Console(width=None if sys.stdout.isatty() else 100).print(render(figures, f"A hub with {peers} peers"))
     if json_file:
         document = {"machine": machine_facts(), "peers": peers, "figures": [asdict(figure) for figure in figures]}
         json_file.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
@@ -221,8 +221,8 @@ def timed(action: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def render(figures: list[Figure], peers: int) -> Table:
-    table = Table(title=f"A hub with {peers} peers", title_justify="left", title_style="bold")
+def render(figures: list[Figure], title: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold")
     table.add_column("")
     for title in ("measured", "target"):
         table.add_column(title, justify="right")

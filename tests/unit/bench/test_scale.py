@@ -58,7 +58,7 @@ def test_a_target_is_met_from_its_own_side(figure: Figure, is_met: bool | None) 
 
 def test_the_table_says_what_was_missed() -> None:
     console = Console(width=100, record=True, file=StringIO())
-    console.print(render([Figure("a", "start", "s", 4, 3), Figure("b", "idle", "%", 0.5, 1)], 7))
+    console.print(render([Figure("a", "start", "s", 4, 3), Figure("b", "idle", "%", 0.5, 1)], "A hub with 7 peers"))
     lines = console.export_text().splitlines()
     assert any("start, s" in line and "missed" in line for line in lines)
     assert any("idle, %" in line and "ok" in line for line in lines)

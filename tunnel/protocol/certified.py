@@ -95,10 +95,13 @@ class CertifiedHandshakes:
         if opened is None or not isinstance(enquiry, Enquiry):
             self._host.drops.count(DropReason.UNEXPECTED_CERTIFICATE)
             return None
-        self._enquiries.answered(enquiry)
         cookie, chain = opened
         assert self.gatekeeper is not None
         patch = self.gatekeeper.answered(enquiry.endpoint, chain, now)
+        if patch is None:
+            enquiry.refuse(chain)
+        else:
+            self._enquiries.answered(enquiry)
         peer = self._accept(patch, chain, now)
         if peer is not None:
             peer.path.endpoint = enquiry.endpoint
@@ -146,7 +149,11 @@ class CertifiedHandshakes:
         chain = parse_chain(keys.payload)
         if chain is None:
             self._host.drops.count(DropReason.CERTIFICATE_REFUSED)
-        elif self._judge(peer, peer.public_key, chain, endpoint, now) is peer:
+        elif self._judge(peer, peer.public_key, chain, endpoint, now) is not peer:
+            return
+        elif peer.handshakes.pending is not pending:  # what the patch let go has begun the next handshake
+            self._host.drops.count(DropReason.UNEXPECTED_RESPONSE)
+        else:
             peer.derive_certified(pending, keys, message.sender, endpoint, now)
 
     def _open_initiation(
@@ -184,7 +191,9 @@ class CertifiedHandshakes:
         if known is not None and known.handshakes.chain == chain:
             return known
         assert self.gatekeeper is not None
-        return self._accept(self.gatekeeper.presented(public_key, chain, endpoint, now), chain, now)
+        patch = self.gatekeeper.presented(public_key, chain, endpoint, now)
+        assert patch is None or not patch.peers or patch.peers[-1].public_key == public_key, "a chain for another key"
+        return self._accept(patch, chain, now)
 
     def _accept(self, patch: DevicePatch | None, chain: Chain, now: float) -> Peer | None:
         if patch is not None and not patch.peers:

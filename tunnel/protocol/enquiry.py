@@ -7,6 +7,9 @@
 The answer is sealed with a key that everyone who knows the authority's certificate can compute, and bound to the MAC1
 that it answers: an outsider learns nothing from it, and who cannot see our requests cannot forge one. It proves
 nothing yet. The handshake that follows does, and carries the cookie that came with the answer.
+
+Who can see our requests needs no key at all to have them answered by others: he sends them on, to another member or
+back to us. So a chain that is refused does not use up the question, and our own is no answer.
 """
 
 from collections.abc import Callable
@@ -31,6 +34,12 @@ from tunnel.wire.certified import (
 from tunnel.wire.messages import COOKIE_NONCE_SIZE, COOKIE_SIZE, CookieReply, sender_index
 from tunnel.wire.train import Train
 
+MAX_ENQUIRIES = 256
+"""Beyond that many, the one that was asked longest ago is given up: names may lead to ever new addresses."""
+
+MAX_REFUSED_ANSWERS = 4
+"""Chains that are judged, and refused, each time that we ask somebody; the fifth is not looked at."""
+
 _LABEL_ANSWER = b"answer--"
 
 
@@ -50,7 +59,7 @@ def create_answer(request: bytes, authority: AuthorityId, cookie: bytes, chain: 
 class Enquiry:
     """One question, to one endpoint, until it is answered: repeated word for word, so that any answer will do."""
 
-    __slots__ = ("_authority", "_cookie", "_mac1", "_nonce", "endpoint", "local_index")
+    __slots__ = ("_authority", "_cookie", "_mac1", "_nonce", "_refused", "endpoint", "local_index")
 
     def __init__(self, authority: AuthorityId, endpoint: Endpoint, nonce: bytes) -> None:
         self.endpoint = endpoint
@@ -59,6 +68,7 @@ class Enquiry:
         self._nonce = nonce
         self._mac1 = b""
         self._cookie = CookieGenerator(authority)
+        self._refused: list[Chain] = []
 
     def create_request(self, now: float) -> bytes:
         """Message 16."""
@@ -68,10 +78,22 @@ class Enquiry:
         return request
 
     def open_answer(self, message: CertificateAnswer) -> tuple[bytes, Chain] | None:
-        """The cookie (16 bytes) and the chain in message 17; None if it is no answer to our request."""
+        """The cookie (16 bytes) and the chain in message 17; None if it is no answer to our request, or refused."""
+        if len(self._refused) > MAX_REFUSED_ANSWERS:
+            return None
         plaintext = xopen(answer_key(self._authority), message.nonce, message.answer, self._mac1)
         chain = None if plaintext is None else parse_chain(plaintext[COOKIE_SIZE:])
-        return None if plaintext is None or chain is None else (plaintext[:COOKIE_SIZE], chain)
+        if plaintext is None or chain is None or chain in self._refused:
+            return None
+        return plaintext[:COOKIE_SIZE], chain
+
+    def refuse(self, chain: Chain) -> None:
+        """It is no answer, until we ask again."""
+        self._refused.append(chain)
+
+    def refuse_only(self, chain: Chain) -> None:
+        """We ask again: only this one is no answer, whatever was refused before."""
+        self._refused = [chain]
 
     def consume_cookie_reply(self, message: CookieReply, now: float) -> bool | None:
         """Message 3. Whether to ask again at once, with the first cookie that came; None if it is not for us."""
@@ -80,7 +102,10 @@ class Enquiry:
 
 
 class Enquiries:
-    """Those of a device that were not answered yet; `authority()` is who vouches for us now."""
+    """Those of a device that were not answered yet, the one asked last at the end; `authority()` vouches for us now.
+
+    To ask needs credentials.
+    """
 
     __slots__ = ("_authority", "_by_place", "_host")
 
@@ -91,12 +116,16 @@ class Enquiries:
 
     def ask(self, endpoint: Endpoint, now: float) -> None:
         """Send message 16, the same again if it was not answered."""
+        assert self._host.credentials is not None
         place = endpoint.host, endpoint.port
-        enquiry = self._by_place.get(place)
+        enquiry = self._by_place.pop(place, None)
         if enquiry is None:
             enquiry = Enquiry(self._authority(), endpoint, self._host.rng(REQUEST_NONCE_SIZE))
             enquiry.local_index = self._host.indices.insert(enquiry)
-            self._by_place[place] = enquiry
+        self._by_place[place] = enquiry
+        if len(self._by_place) > MAX_ENQUIRIES:
+            self.answered(next(iter(self._by_place.values())))
+        enquiry.refuse_only(self._host.credentials.chain)
         self._send(enquiry, now)
 
     def clear(self) -> None:

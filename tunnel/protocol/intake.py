@@ -117,6 +117,7 @@ class HandshakeIntake:
             authority: self._checkers.get(authority) or CookieChecker(authority, self._host.rng)
             for authority in authorities
         }
+        self._queue = deque(one for one in self._queue if one.authority is None or one.authority in self._checkers)
 
     def cookie(self, endpoint: Endpoint, now: float) -> bytes:
         """What lets whoever is at `endpoint` prove that it is there, in a message for our own key."""

@@ -52,30 +52,26 @@ Look = list[tuple[int, ...] | None]
 _log = logging.getLogger(__name__)
 
 
-def watch_files(
-    paths: Sequence[Path],
-    on_change: Callable[[], None],
-    *,
-    settling: float = SETTLING,
-    without_events: float = LOOK_WITHOUT_EVENTS,
-    new_inotify: Callable[[], Inotify] = Inotify,
-) -> Coroutine[Any, Any, None]:
-    """To be awaited: calls `on_change` whenever a file looks different and has stayed so for a moment.
+def watch_files(paths: Sequence[Path], on_change: Callable[[], None]) -> Coroutine[Any, Any, None]:
+    """To be awaited: a `FileWatch` at once. What happens between this call and the first await counts too."""
+    return FileWatch(paths, on_change).run()
 
-    Until it is cancelled. Everything since this call counts, though it be awaited later: call it, then read the files,
-    then run it, and nothing is missed. Files and folders need not be there.
+
+class FileWatch:
+    """While it runs, `on_change` is called whenever a file looks different and has stayed so for a moment.
+
+    What counts is everything since the watch was made, though it run later: make it, read the files, then run it, and
+    nothing is missed. Files and folders need not be there.
     """
-    return _Watch(paths, on_change, settling, without_events, new_inotify).run()
 
-
-class _Watch:
     def __init__(
         self,
         paths: Sequence[Path],
         on_change: Callable[[], None],
-        settling: float,
-        without_events: float,
-        new_inotify: Callable[[], Inotify],
+        *,
+        settling: float = SETTLING,
+        without_events: float = LOOK_WITHOUT_EVENTS,
+        new_inotify: Callable[[], Inotify] = Inotify,
     ) -> None:
         self._paths = [path.absolute() for path in paths]
         self._on_change = on_change
@@ -86,7 +82,10 @@ class _Watch:
         self._seen = self._look()
 
     async def run(self) -> None:
-        """One event is one round with watches of its own, so it does not matter what else has happened meanwhile."""
+        """Until it is cancelled.
+
+        One event is one round with watches of its own, so it does not matter what else has happened meanwhile.
+        """
         while True:
             with ExitStack() as stack:
                 folders = self._folders()
@@ -155,9 +154,7 @@ def _folders_towards(path: Path) -> Iterator[Path]:
     while names:
         name = names.pop()
         target = _read_link(here / name)
-        if name == "..":
-            here = here.parent
-        elif target is None or links == MAX_LINKS:
+        if target is None or links == MAX_LINKS:
             here /= name
         else:
             yield here

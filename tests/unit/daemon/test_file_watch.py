@@ -10,7 +10,7 @@ import pytest
 import uvloop
 from asyncinotify import Event, Inotify
 
-from tunnel.daemon.file_watch import watch_files
+from tunnel.daemon.file_watch import FileWatch, watch_files
 
 LOOPS: list[Callable[[], asyncio.AbstractEventLoop]] = [asyncio.new_event_loop, uvloop.new_event_loop]
 
@@ -74,7 +74,7 @@ class Watcher:
 async def watching(*paths: Path, **options: object) -> AsyncIterator[Watcher]:
     watcher = Watcher()
     options = {"settling": 0.005, "new_inotify": watcher.new_inotify, **options}
-    task = asyncio.create_task(watch_files(paths, watcher.on_change, **options))  # type: ignore[arg-type]
+    task = asyncio.create_task(FileWatch(paths, watcher.on_change, **options).run())  # type: ignore[arg-type]
     try:
         async with asyncio.timeout(10):
             yield watcher
@@ -108,10 +108,11 @@ def replace(path: Path, text: str = "new") -> None:
         lambda path: path.write_text("new"),
         replace,
         Path.unlink,
-        lambda path: path.rename(path.with_name("other")),
+        lambda path: path.rename(path.parent / "elsewhere" / "me.pem"),
+        lambda path: (path.parent / "elsewhere" / "new.pem").rename(path),
         lambda path: path.chmod(0o600),
     ],
-    ids=["written", "replaced", "deleted", "renamed", "made readable"],
+    ids=["written", "replaced", "deleted", "moved away", "moved here", "made readable"],
 )
 def test_a_change_is_told(
     file: Path, new_loop: Callable[[], asyncio.AbstractEventLoop], change: Callable[[Path], object]
@@ -120,6 +121,8 @@ def test_a_change_is_told(
         async with watching(file) as watcher:
             await watcher.sees(lambda: change(file))
 
+    (file.parent / "elsewhere").mkdir()
+    (file.parent / "elsewhere" / "new.pem").write_text("new")
     file.chmod(0o644)
     with asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(notice())
@@ -142,7 +145,7 @@ async def test_of_several_files_each_counts(tmp_path: Path, file: Path) -> None:
 
 async def test_what_happened_before_it_ran_is_told(file: Path) -> None:
     told = asyncio.Event()
-    watch = watch_files([file], told.set, settling=0.005)
+    watch = watch_files([file], told.set)
     replace(file)
     task = asyncio.create_task(watch)
     async with asyncio.timeout(10):
@@ -175,7 +178,7 @@ async def test_a_file_that_is_being_written_is_told_when_it_is_whole(file: Path)
         told.append(file.read_text())
         done.set()
 
-    task = asyncio.create_task(watch_files([Growing(file)], on_change, settling=0.001))
+    task = asyncio.create_task(FileWatch([Growing(file)], on_change, settling=0.001).run())
     async with asyncio.timeout(10):
         await done.wait()
     task.cancel()
@@ -233,6 +236,24 @@ async def test_a_link_that_is_led_elsewhere_is_told_and_its_new_target_is_watche
     async with watching(link) as watcher:
         await watcher.sees(lambda: (tmp_path / "one" / "file").write_text("written"))
         await watcher.sees(lambda: lead(link, str(tmp_path / "two" / "file")))
+        await watcher.sees(lambda: (tmp_path / "two" / "file").write_text("written"))
+
+
+async def test_a_link_that_is_led_elsewhere_before_anybody_listens_is_no_loss(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text(name)
+    link = tmp_path / "me.pem"
+    link.symlink_to("one/file")
+
+    def new_inotify() -> Inotify:
+        """By now it is settled which folders will be watched."""
+        if link.readlink() != Path("two/file"):
+            lead(link, "two/file")
+        return watcher.new_inotify()
+
+    async with watching(link, new_inotify=new_inotify) as watcher:
+        await watcher.changed()
         await watcher.sees(lambda: (tmp_path / "two" / "file").write_text("written"))
 
 

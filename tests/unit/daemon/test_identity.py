@@ -388,6 +388,23 @@ def test_an_expired_list_beside_a_newer_one_of_its_authority_does_no_harm(folder
     assert len(folder.read().trust.crls) == 2
 
 
+def test_of_several_lists_of_an_authority_each_has_to_be_its_own(folder: Folder) -> None:
+    folder.write_list(revocations(by=Authority(CA.certificate, OTHER_CA.key), made=NOW - days(1)), name="old.pem")
+    folder.write_list(revocations(number=2))
+    assert folder.refusal().startswith("old.pem: signature that is not its issuer's: ")
+
+
+def test_whether_an_authority_may_revoke_is_said_by_its_certificate_that_is_in_force(folder: Folder) -> None:
+    only_issues = x509.KeyUsage(False, False, False, False, False, True, False, False, False)
+    before = altered(CA.certificate, CA, not_before=NOW - days(100), replacing=[only_issues])
+    folder.write_list(revocations())
+    folder.write_identity(authorities=[before])
+    assert folder.refusal().startswith("crl.pem: certificate not issued for this use: 'Example CA' may not sign")
+    for both in ([before, CA.certificate], [CA.certificate, before]):
+        folder.write_identity(authorities=both)
+        assert folder.read().claims.name == "laptop"
+
+
 def test_a_list_from_the_future_tells_of_a_wrong_clock(folder: Folder) -> None:
     folder.write_list(revocations(made=NOW + days(3)))
     assert folder.refusal().endswith("which is to come; set the clock of this host")
@@ -485,7 +502,7 @@ def ends(loaded: LoadedIdentity) -> dict[str, tuple[str, float]]:
 
 
 def test_everything_that_ends_is_told_with_its_file(folder: Folder) -> None:
-    folder.write_authorities(OTHER_CA.certificate)
+    folder.write_authorities(OTHER_CA.certificate, CA.certificate)
     folder.write_list(revocations())
     assert ends(folder.read()) == {
         "certificate of laptop": ("me.pem", days(90)),
@@ -504,13 +521,19 @@ def test_a_certificate_and_its_intermediate_end_each_in_its_own_time(folder: Fol
     assert told["intermediate 'Intermediate'"] == ("me.pem", days(10))
 
 
-def test_what_was_issued_anew_is_not_missed(folder: Folder) -> None:
-    folder.write_authorities(altered(CA.certificate, CA, not_after=NOW + days(7000)))
-    folder.write_list(revocations(made=NOW - days(20)), name="old.pem")
+def test_an_authority_that_was_issued_anew_is_not_missed(folder: Folder) -> None:
+    anew = altered(CA.certificate, CA, not_after=NOW + days(7000))
+    folder.write_authorities(anew)
+    assert ends(folder.read())["authority 'Example CA'"] == ("ca.pem", days(7000))
+    folder.write_identity(authorities=[anew])
+    folder.write_authorities(CA.certificate)
+    assert ends(folder.read())["authority 'Example CA'"] == ("me.pem", days(7000))
+
+
+def test_a_list_that_has_a_successor_is_not_missed(folder: Folder) -> None:
     folder.write_list(revocations(number=2))
-    told = ends(folder.read())
-    assert told["authority 'Example CA'"] == ("ca.pem", days(7000))
-    assert told["revocation list of 'Example CA'"] == ("crl.pem", days(30))
+    folder.write_list(revocations(made=NOW - days(20)), name="old.pem")
+    assert ends(folder.read())["revocation list of 'Example CA'"] == ("crl.pem", days(30))
 
 
 # ---- reading files --------------------------------------------------------------------------------------------------

@@ -13,21 +13,9 @@ from pathlib import Path
 
 import click
 
-from tunnel.daemon.identity import read_identity, read_secret
+from tunnel.daemon.identity import read_secret
 from tunnel.errors import ConfigError
 from tunnel.pki.store import MAX_PASSPHRASE
-
-__all__ = [
-    "PRIVATE",
-    "PUBLIC",
-    "check_free",
-    "known_passphrase",
-    "new_passphrase",
-    "prepared_file",
-    "read_identity",
-    "read_passphrase",
-    "write_file",
-]
 
 PRIVATE = 0o600
 PUBLIC = 0o644

@@ -106,7 +106,8 @@ def find_passphrase(config: "TunnelConfig", file: Path | None) -> bytes | None:
         if file is not None:
             raise ConfigError("the configuration has no Identity that it could unlock", key="--passphrase-file")
         return None
-    from tunnel.cli.secret_files import known_passphrase, read_identity
+    from tunnel.cli.secret_files import known_passphrase
+    from tunnel.daemon.identity import read_identity
     from tunnel.pki.store import is_encrypted
 
     if file is None and not is_encrypted(read_identity(certificates.identity)):

@@ -16,8 +16,8 @@ from functools import partial
 from tunnel.config.model import CertificateConfig
 from tunnel.daemon.clock import Clock
 from tunnel.daemon.dns import SystemDns
-from tunnel.daemon.file_watch import watch_files
-from tunnel.daemon.identity import IdentityFiles, LoadedIdentity
+from tunnel.daemon.file_watch import FileWatch
+from tunnel.daemon.identity import IdentityFiles, ignore_warnings
 from tunnel.daemon.log import RateLimited
 from tunnel.daemon.membership import Membership
 from tunnel.daemon.peer_routes import PeerRoutes
@@ -33,15 +33,11 @@ LOOK_AT_CLOCK = 60.0
 _log = logging.getLogger(__name__)
 
 
-def identity_files(config: CertificateConfig, passphrase: bytes | None) -> IdentityFiles:
-    """The files that a configuration names."""
-    return IdentityFiles(config.identity, config.authorities, config.crls, passphrase)
-
-
 class Enrolment:
-    """Of the identity that was read from `files`. `turn` carries off what the device made.
+    """Of the identity that `config` names, whose key `passphrase` opens. `turn` carries off what the device made.
 
-    Everything but `run`, `reload` and the waiting returns at once. One task runs `run`.
+    The files are read at once: raise `ConfigError`. Everything but `run`, `reload` and the waiting returns at once. One
+    task runs `run`.
     """
 
     def __init__(
@@ -49,8 +45,7 @@ class Enrolment:
         device: Device,
         clock: Clock,
         config: CertificateConfig,
-        files: IdentityFiles,
-        loaded: LoadedIdentity,
+        passphrase: bytes | None,
         *,
         allow_default_route: bool,
         turn: Callable[[], None],
@@ -58,18 +53,19 @@ class Enrolment:
     ) -> None:
         self._device = device
         self._clock = clock
-        self._files = files
+        self._files = IdentityFiles(config.identity, config.authorities, config.crls, passphrase)
         self._turn = turn
         self._lookup = lookup or SystemDns()
         self._woken = asyncio.Event()
         self._changed = asyncio.Condition()
         self._is_reading = asyncio.Lock()
         self._failures = RateLimited(_log, clock, LOOK_AT_CLOCK)
-        self._watch = watch_files(files.paths, self._files_changed)
+        self._watch = FileWatch(self._files.paths, self._files_changed)
         self._tasks: asyncio.TaskGroup
+        ignore_warnings()
         self.membership = Membership(
             device,
-            loaded,
+            self._files.read(clock.now() + clock.unix_offset()),
             config,
             clock.now(),
             allow_default_route=allow_default_route,
@@ -82,7 +78,7 @@ class Enrolment:
         """Until cancelled; `routes` follow who is admitted."""
         async with asyncio.TaskGroup() as self._tasks:
             self._tasks.create_task(routes.run())
-            self._tasks.create_task(self._watch)
+            self._tasks.create_task(self._watch.run())
             while True:
                 self._woken.clear()
                 self._look_up_due()

@@ -16,10 +16,9 @@ path. Without inotify (the user's instances are used up) that is all there is, e
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any
 
 from asyncinotify import Inotify, Mask
 
@@ -50,11 +49,6 @@ Look = list[tuple[int, ...] | None]
 """How each file looks, in the order of the paths; None is not there."""
 
 _log = logging.getLogger(__name__)
-
-
-def watch_files(paths: Sequence[Path], on_change: Callable[[], None]) -> Coroutine[Any, Any, None]:
-    """To be awaited: a `FileWatch` at once. What happens between this call and the first await counts too."""
-    return FileWatch(paths, on_change).run()
 
 
 class FileWatch:

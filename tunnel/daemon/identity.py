@@ -132,7 +132,7 @@ class IdentityFiles:
         if is_encrypted(raw) and not self.passphrase:
             why = "its private key is encrypted; --passphrase-file FILE names the passphrase's file"
             raise ConfigError(why, source=source)
-        return parse_identity_file(raw, self.passphrase, source)
+        return parse_identity_file(raw, self.passphrase, source, needs_authority=not self.authorities)
 
     def _read_issuers(self, identity: Identity) -> list["_Known"]:
         """Our authorities, and the intermediates that stand beside them: those may have lists of their own."""

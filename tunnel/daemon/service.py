@@ -142,19 +142,17 @@ class Service:
 
         X.509 takes 4 MB of modules, so only who has an identity imports it.
         """
-        from tunnel.daemon.enrolment import Enrolment, identity_files
+        from tunnel.daemon.enrolment import Enrolment
 
-        files = identity_files(certificates, passphrase)
-        loaded = files.read(self._clock.now() + self._clock.unix_offset())
         self._enrolment = Enrolment(
             self._device,
             self._clock,
             certificates,
-            files,
-            loaded,
+            passphrase,
             allow_default_route=not config.interface.is_table_consulted,
             turn=self._turn,
         )
+        loaded = self._enrolment.membership.identity
         claims = loaded.claims
         return config.identified(loaded.identity.private_key, claims.addresses, is_server=claims.is_server)
 

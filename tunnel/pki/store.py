@@ -8,7 +8,7 @@ What `openssl` writes can be put together with `cat`. Text between the blocks is
 `format_identity` says in front who it is. A file without a private key is what `issue --public-key` gives out: the host
 puts it behind the key that never left it.
 
-Here are texts and values only; who reads and writes files is `tunnel.cli.secret_files`.
+Here are texts and values only. Files are read by `tunnel.daemon.identity`, and written by `tunnel.cli.secret_files`.
 """
 
 import re
@@ -118,10 +118,11 @@ def blaming(source: str) -> Iterator[None]:
         raise ConfigError(str(error), source=source) from None
 
 
-def parse_identity_file(raw: bytes, passphrase: bytes | None, source: str) -> Identity:
+def parse_identity_file(raw: bytes, passphrase: bytes | None, source: str, *, needs_authority: bool = True) -> Identity:
     """Raise `ConfigError` for a file that is not whole, or whose key is not that of its certificate.
 
-    Nothing is verified here: no signature, no time.
+    Without `needs_authority` there may be no CA in it, because it comes from elsewhere. Nothing is verified here: no
+    signature, no time.
     """
     key = parse_private_key(raw, passphrase, source)
     if not isinstance(key, X25519PrivateKey):
@@ -129,7 +130,7 @@ def parse_identity_file(raw: bytes, passphrase: bytes | None, source: str) -> Id
     certificates = parse_certificates(raw, source)
     if not certificates.chain:
         raise ConfigError("no certificate of the host in it, only of its CA", source=source)
-    if not certificates.authorities:
+    if needs_authority and not certificates.authorities:
         raise ConfigError("no CA certificate in it: nobody could be trusted", source=source)
     leaf = certificates.chain[0].public_key()
     if not isinstance(leaf, X25519PublicKey) or leaf.public_bytes_raw() != key.public_key().public_bytes_raw():

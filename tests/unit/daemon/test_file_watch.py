@@ -10,7 +10,7 @@ import pytest
 import uvloop
 from asyncinotify import Event, Inotify
 
-from tunnel.daemon.file_watch import FileWatch, watch_files
+from tunnel.daemon.file_watch import FileWatch
 
 LOOPS: list[Callable[[], asyncio.AbstractEventLoop]] = [asyncio.new_event_loop, uvloop.new_event_loop]
 
@@ -145,9 +145,9 @@ async def test_of_several_files_each_counts(tmp_path: Path, file: Path) -> None:
 
 async def test_what_happened_before_it_ran_is_told(file: Path) -> None:
     told = asyncio.Event()
-    watch = watch_files([file], told.set)
+    watch = FileWatch([file], told.set)
     replace(file)
-    task = asyncio.create_task(watch)
+    task = asyncio.create_task(watch.run())
     async with asyncio.timeout(10):
         await told.wait()
     task.cancel()

@@ -125,8 +125,9 @@ def pack_certified_response(message: CertifiedResponse) -> bytes:
 
 
 def pack_chain(chain: Sequence[bytes], size: int) -> bytes:
-    """`size` bytes; the chain must have room in them, and neither be empty nor too long."""
+    """`size` bytes; the chain must have room in them, neither be empty nor too long, and have nothing empty in it."""
     assert 1 <= len(chain) <= MAX_CHAIN_CERTIFICATES
+    assert all(chain)
     packed = b"".join(_LENGTH.pack(len(certificate)) + certificate for certificate in chain)
     assert len(packed) <= size
     return packed.ljust(size, b"\0")

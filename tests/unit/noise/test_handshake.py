@@ -7,9 +7,11 @@ import pytest
 from tests.vectors import load
 from tunnel.keys import NO_PRESHARED_KEY, PresharedKey, PrivateKey, PublicKey
 from tunnel.noise.handshake import (
+    CERTIFIED,
     WIREGUARD,
     IncomingHandshake,
     Initiator,
+    Protocol,
     Responder,
     TransportKeys,
     compute_static_shared,
@@ -229,3 +231,97 @@ def test_an_initiation_to_a_low_order_key_is_not_made(point: PublicKey) -> None:
 def test_transport_keys_do_not_show_themselves() -> None:
     keys = TransportKeys(b"send" * 8, b"recv" * 8, b"hash" * 8, b"payload")
     assert repr(keys) == str(keys) == "TransportKeys(redacted)"
+
+
+# ── the certified handshake ──────────────────────────────────────────────────────────────────────────────────────────
+
+CHAIN, ANSWER = b"a chain" * 100, b"another chain" * 80
+
+
+def certified(psk: PresharedKey = PSK) -> Initiator:
+    return Initiator(ALICE, BOB.public_key, psk, ALICE_EPHEMERAL, protocol=CERTIFIED)
+
+
+def certified_incoming(wire: Wire) -> IncomingHandshake:
+    handshake = Responder(BOB, protocol=CERTIFIED).consume_initiation(wire.ephemeral, wire.static)
+    assert handshake is not None
+    return handshake
+
+
+def test_a_certified_handshake_carries_something_both_ways() -> None:
+    initiator = certified()
+    handshake = certified_incoming(wire := Wire(*initiator.create_initiation(TIMESTAMP + CHAIN)))
+    assert handshake.consume_timestamp(shared(BOB, ALICE), wire.timestamp) == TIMESTAMP + CHAIN
+    ephemeral, sealed, bobs = handshake.create_response(BOB_EPHEMERAL, PSK, ANSWER)
+    alices = initiator.consume_response(ephemeral, sealed)
+    assert alices is not None
+    assert alices.payload == ANSWER
+    assert (alices.send, alices.receive) == (bobs.receive, bobs.send)
+
+
+@pytest.mark.parametrize(("made", "read"), [(WIREGUARD, CERTIFIED), (CERTIFIED, WIREGUARD)])
+def test_an_initiation_of_one_protocol_is_none_of_the_other(made: Protocol, read: Protocol) -> None:
+    ephemeral, static, _ = Initiator(ALICE, BOB.public_key, PSK, ALICE_EPHEMERAL, protocol=made).create_initiation(
+        TIMESTAMP
+    )
+    assert Responder(BOB, protocol=read).consume_initiation(ephemeral, static) is None
+    assert Responder(BOB, protocol=made).consume_initiation(ephemeral, static) is not None
+
+
+def test_the_same_conversation_in_both_protocols_has_no_seal_in_common() -> None:
+    """The prologue is in what is authenticated, not in the keys (Noise paper, section 6): ephemerals make those new."""
+    seals: list[bytes] = []
+    for protocol in (WIREGUARD, CERTIFIED):
+        initiator = Initiator(ALICE, BOB.public_key, PSK, ALICE_EPHEMERAL, protocol=protocol)
+        wire = Wire(*initiator.create_initiation(TIMESTAMP))
+        handshake = Responder(BOB, protocol=protocol).consume_initiation(wire.ephemeral, wire.static)
+        assert handshake is not None
+        handshake.consume_timestamp(shared(BOB, ALICE), wire.timestamp)
+        _, sealed, bobs = handshake.create_response(BOB_EPHEMERAL, PSK)
+        seals += [wire.static[-16:], wire.timestamp[-16:], sealed, bobs.handshake_hash]
+    assert len(set(seals)) == len(seals)
+
+
+@pytest.mark.parametrize("position", [0, 11, 12, 500, 711, 712, 727])
+def test_a_flipped_payload_is_refused(position: int) -> None:
+    wire = Wire(*certified().create_initiation(TIMESTAMP + CHAIN))
+    assert len(wire.timestamp) == 728
+    assert certified_incoming(wire).consume_timestamp(shared(BOB, ALICE), flip(wire.timestamp, position)) is None
+
+
+@pytest.mark.parametrize("position", [0, 500, 1039, 1040, 1055])
+def test_a_response_with_a_flipped_payload_is_refused(position: int) -> None:
+    initiator = certified()
+    handshake = certified_incoming(wire := Wire(*initiator.create_initiation(TIMESTAMP + CHAIN)))
+    handshake.consume_timestamp(shared(BOB, ALICE), wire.timestamp)
+    ephemeral, sealed, _ = handshake.create_response(BOB_EPHEMERAL, PSK, ANSWER)
+    assert len(sealed) == 1056
+    assert initiator.consume_response(ephemeral, flip(sealed, position)) is None
+    assert initiator.consume_response(ephemeral, sealed) is not None
+
+
+def test_the_chain_of_the_responder_is_for_who_has_both_keys_of_the_initiator() -> None:
+    """Who has the initiator's static key, and records, cannot read it: it is sealed under the ephemeral ones too."""
+    initiator = certified()
+    handshake = certified_incoming(wire := Wire(*initiator.create_initiation(TIMESTAMP + CHAIN)))
+    handshake.consume_timestamp(shared(BOB, ALICE), wire.timestamp)
+    ephemeral, sealed, _ = handshake.create_response(BOB_EPHEMERAL, PSK, ANSWER)
+    thief = Initiator(ALICE, BOB.public_key, PSK, EVE_EPHEMERAL, protocol=CERTIFIED)
+    thief.create_initiation(TIMESTAMP + CHAIN)
+    assert thief.consume_response(ephemeral, sealed) is None
+
+
+@pytest.mark.parametrize("point", LOW_ORDER)
+def test_low_order_ephemeral_keys_are_refused_in_it_too(point: PublicKey) -> None:
+    state = CERTIFIED.begin(BOB.public_key)
+    CERTIFIED.mix_ephemeral(state, point.raw)
+    state.mix_key(bytes(32))
+    static = state.encrypt_and_hash(ALICE.public_key.raw)
+    assert Responder(BOB, protocol=CERTIFIED).consume_initiation(point.raw, static) is None
+    initiator = certified()
+    initiator.create_initiation(TIMESTAMP + CHAIN)
+    assert initiator.consume_response(point.raw, bytes(1056)) is None
+
+
+def test_what_a_response_carried_does_not_show_itself() -> None:
+    assert "chain" not in repr(TransportKeys(b"send" * 8, b"recv" * 8, payload=b"chain"))

@@ -35,7 +35,7 @@ from tunnel.protocol.credentials import Chain, Credentials
 from tunnel.protocol.device import Device
 from tunnel.protocol.events import Event, HandshakeCompleted, HandshakeUnanswered, PeerClosed, SessionExpired
 
-PATIENCE = 10.0
+PATIENCE = 3.0
 """Seconds without an answer until it is worth a line."""
 
 _NOT_WANTED = DevicePatch()

@@ -11,8 +11,6 @@ cookie for an address, and only who has proved an address and a key has his cert
 has shown before is not judged again, so that a rekey costs what any handshake costs.
 """
 
-from collections.abc import Callable, Mapping
-
 from tunnel.config.patch import DevicePatch
 from tunnel.endpoint import Endpoint
 from tunnel.keys import PrivateKey, PublicKey
@@ -23,7 +21,9 @@ from tunnel.protocol.handshakes import PendingHandshake
 from tunnel.protocol.host import Host
 from tunnel.protocol.intake import HandshakeIntake, Waiting
 from tunnel.protocol.peer import Peer
+from tunnel.protocol.peers import PeerTable
 from tunnel.protocol.stats import DropReason
+from tunnel.protocol.timers import Timer
 from tunnel.wire.certified import (
     CertifiedInitiation,
     CertifiedResponse,
@@ -36,23 +36,20 @@ from tunnel.wire.messages import Buffer, CookieReply
 from tunnel.wire.tai64n import STAMP_SIZE
 from tunnel.wire.train import Train
 
-Apply = Callable[[DevicePatch, float], None]
-
 
 class CertifiedHandshakes:
-    """Those of a device with these `peers`, which `apply` changes. A method that returns a peer has changed its timers.
+    """Those of a device with these `peers`.
 
     `gatekeeper` has to be there as soon as the host has credentials.
     """
 
-    __slots__ = ("_apply", "_enquiries", "_host", "_intake", "_peers", "_responder", "gatekeeper")
+    __slots__ = ("_enquiries", "_host", "_intake", "_peers", "_responder", "gatekeeper")
 
-    def __init__(self, host: Host, intake: HandshakeIntake, peers: Mapping[PublicKey, Peer], apply: Apply) -> None:
+    def __init__(self, host: Host, intake: HandshakeIntake, peers: PeerTable) -> None:
         self.gatekeeper: Gatekeeper | None = None
         self._host = host
         self._intake = intake
         self._peers = peers
-        self._apply = apply
         self._enquiries = Enquiries(host, self._authority)
         self._responder: Responder | None = None
 
@@ -87,14 +84,14 @@ class CertifiedHandshakes:
         answer = create_answer(waiting.message, waiting.authority, cookie, host.credentials.chain, host.rng)
         host.datagrams.append((Train.single(memoryview(answer)), waiting.endpoint))
 
-    def consume_answer(self, datagram: Buffer, now: float) -> Peer | None:
+    def consume_answer(self, datagram: Buffer, now: float) -> None:
         """Message 17: begin a handshake with the peer that it comes to, if it was asked for and is believed."""
         message = parse_certificate_answer(datagram)
         enquiry = self._host.indices.lookup(message.receiver) if message else None
         opened = enquiry.open_answer(message) if message and isinstance(enquiry, Enquiry) else None
         if opened is None or not isinstance(enquiry, Enquiry):
             self._host.drops.count(DropReason.UNEXPECTED_CERTIFICATE)
-            return None
+            return
         cookie, chain = opened
         assert self.gatekeeper is not None
         patch = self.gatekeeper.answered(enquiry.endpoint, chain, now)
@@ -104,11 +101,12 @@ class CertifiedHandshakes:
             self._enquiries.answered(enquiry)
         peer = self._accept(patch, chain, now)
         if peer is not None:
-            peer.path.endpoint = enquiry.endpoint
             peer.handshakes.keep_cookie(cookie, now)
-            peer.handshakes.wait_no_longer()
-            peer.handshakes.initiate(now)
-        return peer
+            if not _is_calling(peer, enquiry.endpoint):
+                peer.path.endpoint = enquiry.endpoint
+                peer.handshakes.wait_no_longer()
+                peer.handshakes.initiate(now)
+            self._peers.reschedule(peer)
 
     def consume_cookie_reply(self, enquiry: Enquiry, message: CookieReply, now: float) -> None:
         """Message 3 to a message 16."""
@@ -116,28 +114,28 @@ class CertifiedHandshakes:
 
     # ── the handshake ────────────────────────────────────────────────────────────────────────────────────────────
 
-    def consume_initiation(self, waiting: Waiting, now: float) -> Peer | None:
+    def consume_initiation(self, waiting: Waiting, now: float) -> None:
         """Message 18: respond, if it is new and authentic, and its chain is believed."""
         message = parse_certified_initiation(waiting.message)
         if message is None or self._responder is None or self._host.credentials is None:
             self._host.drops.count(DropReason.MALFORMED_DATAGRAM)
-            return None
+            return
         incoming = self._responder.consume_initiation(message.ephemeral, message.static)
         if incoming is None:
             self._host.drops.count(DropReason.HANDSHAKE_NOT_AUTHENTIC)
-            return None
+            return
         known = self._peers.get(incoming.initiator)
         if known is None and not self._intake.has_proved_its_address(waiting, now):
             self._host.drops.count(DropReason.UNPROVED_STRANGER)
-            return None
+            return
         opened = self._open_initiation(incoming, known, message, now)
         if opened is None:
-            return None
+            return
         timestamp, chain = opened
         peer = self._judge(known, incoming.initiator, chain, waiting.endpoint, now)
         if peer is not None:
             peer.respond_certified(incoming, timestamp, message.sender, waiting.endpoint, now)
-        return peer
+            self._peers.reschedule(peer)
 
     def consume_response(
         self, peer: Peer, pending: PendingHandshake, message: CertifiedResponse, endpoint: Endpoint, now: float
@@ -201,7 +199,7 @@ class CertifiedHandshakes:
             return None
         peer = None
         if patch is not None:
-            self._apply(patch, now)
+            self._peers.apply(patch.peers, now)
             peer = self._peers.get(patch.peers[-1].public_key)
         if peer is None:
             self._host.drops.count(DropReason.CERTIFICATE_REFUSED)
@@ -212,3 +210,19 @@ class CertifiedHandshakes:
     def _authority(self) -> AuthorityId:
         assert self._host.credentials is not None
         return AuthorityId(self._host.credentials.authority)
+
+
+def _is_calling(peer: Peer, endpoint: Endpoint) -> bool:
+    """Whether a message 18 is on its way there, or is about to be repeated.
+
+    Then another one would only do harm: the response may be here already, and wait behind us for its turn, and to the
+    other side the two would be a flood.
+    """
+    pending, place = peer.handshakes.pending, peer.path.endpoint
+    return (
+        pending is not None
+        and pending.is_certified
+        and peer.timers.is_pending(Timer.RETRANSMIT)
+        and place is not None
+        and (place.host, place.port) == (endpoint.host, endpoint.port)
+    )

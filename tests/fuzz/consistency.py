@@ -4,6 +4,7 @@ from math import inf
 
 from tunnel.protocol.constants import MAX_QUEUED_HANDSHAKES, MAX_STAGED_PACKETS
 from tunnel.protocol.device import Device
+from tunnel.protocol.enquiry import MAX_ENQUIRIES
 from tunnel.protocol.peer import Peer
 
 MAX_STALE_ENTRIES = 200
@@ -13,16 +14,21 @@ MAX_STALE_ENTRIES = 200
 def assert_consistent(device: Device) -> None:
     """Tables agree with the peers, every deadline will be noticed, and nothing has grown beyond its bound."""
     host, peers = device._host, list(device._peers.values())
-    assert host.indices._values == {index: owner for peer in peers for index, owner in indices_of(peer)}
+    enquiries = list(device._certified._enquiries._by_place.values())
+    assert host.indices._values == {
+        **{index: owner for peer in peers for index, owner in indices_of(peer)},
+        **{enquiry.local_index: enquiry for enquiry in enquiries},
+    }
+    assert len(enquiries) <= MAX_ENQUIRIES
     assert set(host.allowed_ips._networks) <= set(peers)
-    entries = {(deadline, id(peer)) for deadline, _, peer in device._schedule}
+    entries = {(deadline, id(peer)) for deadline, _, peer in device._peers._schedule}
     for peer in peers:
         assert peer.scheduled <= peer.timers.deadline
         assert peer.scheduled == inf or (peer.scheduled, id(peer)) in entries
         assert len(peer._staged) <= MAX_STAGED_PACKETS
     assert device.deadline <= min([inf, *(peer.timers.deadline for peer in peers)])
-    assert {id(peer) for _, _, peer in device._schedule} <= set(map(id, peers))
-    assert len(device._schedule) <= MAX_STALE_ENTRIES * len(peers)
+    assert {id(peer) for _, _, peer in device._peers._schedule} <= set(map(id, peers))
+    assert len(device._peers._schedule) <= MAX_STALE_ENTRIES * len(peers)
     assert len(device._intake) <= MAX_QUEUED_HANDSHAKES
 
 

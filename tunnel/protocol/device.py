@@ -11,12 +11,10 @@ Whoever calls must take the datagrams and packets, and be done with them, before
 that were passed in are used again.
 """
 
-import heapq
 from collections.abc import Callable, Sequence
-from itertools import count, repeat
-from math import inf
+from itertools import repeat
 
-from tunnel.config.patch import DevicePatch, IPNetwork, PeerPatch
+from tunnel.config.patch import DevicePatch, IPNetwork
 from tunnel.config.snapshot import DeviceSnapshot
 from tunnel.endpoint import Endpoint
 from tunnel.keys import PrivateKey, PublicKey, Rng
@@ -30,6 +28,7 @@ from tunnel.protocol.host import Host
 from tunnel.protocol.intake import HandshakeIntake, Waiting
 from tunnel.protocol.keypair import Keypair
 from tunnel.protocol.peer import Peer
+from tunnel.protocol.peers import PeerTable
 from tunnel.protocol.stats import DropReason
 from tunnel.protocol.trains import has_one_receiver, split_by_kind
 from tunnel.protocol.transport import MAX_PACKET
@@ -60,12 +59,10 @@ class Device:
         self.listen_port = 0
         self.fwmark = 0
         self._host = Host(rng, stamp)
-        self._peers: dict[PublicKey, Peer] = {}
+        self._peers = PeerTable(self._host)
         self._responder: Responder | None = None
         self._intake = HandshakeIntake(self._host)
-        self._certified = CertifiedHandshakes(self._host, self._intake, self._peers, self.apply)
-        self._schedule: list[tuple[float, int, Peer]] = []
-        self._tickets = count()
+        self._certified = CertifiedHandshakes(self._host, self._intake, self._peers)
 
     # ── configuration ────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -115,10 +112,8 @@ class Device:
             self.fwmark = patch.fwmark
         if patch.replace_peers:
             for public_key in list(self._peers):
-                self._remove_peer(public_key, now)
-        for peer_patch in patch.peers:
-            self._apply_peer(peer_patch, now)
-        self._forget_removed()
+                self._peers.remove(public_key, now)
+        self._peers.apply(patch.peers, now)
 
     def up(self, now: float) -> None:
         """The interface is up and the socket open: sessions may begin."""
@@ -127,7 +122,7 @@ class Device:
         self._host.is_up = True
         for peer in self._peers.values():
             peer.up(now)
-            self._reschedule(peer)
+            self._peers.reschedule(peer)
 
     def down(self, now: float) -> None:
         """No more sessions; the configuration stays. What there is to send now tells peers that are like us."""
@@ -136,7 +131,7 @@ class Device:
         self._certified.stop_asking()
         for peer in self._peers.values():
             peer.down(now)
-            self._reschedule(peer)
+            self._peers.reschedule(peer)
 
     def snapshot(self, unix_offset: float) -> DeviceSnapshot:
         """The state as values. `unix_offset` is Unix time minus the `now` of all other calls, in seconds."""
@@ -186,7 +181,7 @@ class Device:
         peer = self._peers.get(public_key)
         if peer is not None:
             peer.handshakes.initiate(now)
-            self._reschedule(peer)
+            self._peers.reschedule(peer)
 
     # ── the data path ────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -216,7 +211,7 @@ class Device:
             batch[2].append(flag)
         for peer, (peer_slots, peer_lengths, peer_flags) in batches.items():
             peer.send(peer_slots, peer_lengths, now, peer_flags if flags else ())
-            self._reschedule(peer)
+            self._peers.reschedule(peer)
 
     def route(self, packet: memoryview) -> Peer | None:
         """The peer that an inner packet from our side goes to; None, and counted, if there is none."""
@@ -229,7 +224,7 @@ class Device:
     def send_train(self, peer: Peer, outbound: Outbound, now: float) -> None:
         """Packets of equal size for one peer (see `route`), or slices if `Peer.takes` says so, sealed in place."""
         peer.send_train(outbound, now)
-        self._reschedule(peer)
+        self._peers.reschedule(peer)
 
     def receive(self, trains: Sequence[Train], endpoints: Sequence[Endpoint], now: float) -> None:
         """Datagrams from the network, opened in place; runs for one keypair are handled as one."""
@@ -270,34 +265,14 @@ class Device:
     @property
     def deadline(self) -> float:
         """When to call `expire` next; in the past if handshakes wait, infinite if nothing is to come."""
-        return min(self._schedule[0][0] if self._schedule else inf, self._intake.deadline)
+        return min(self._peers.deadline, self._intake.deadline)
 
     def expire(self, now: float) -> None:
         """Handle the timers that are due and a few of the handshake messages that wait."""
-        while self._schedule and self._schedule[0][0] <= now:
-            deadline, _, peer = heapq.heappop(self._schedule)
-            if peer.scheduled != deadline:
-                continue
-            peer.scheduled = inf
-            peer.expire(now)
-            self._reschedule(peer)
+        self._peers.expire(now)
         for waiting in self._intake.take():
             self._consume_handshake(waiting, now)
         self._intake.note_load(now)
-
-    def _reschedule(self, peer: Peer) -> None:
-        """Keep `peer` in the schedule at, or before, its deadline; a later one is found out when it comes up."""
-        deadline = peer.timers.deadline
-        if deadline < peer.scheduled:
-            peer.scheduled = deadline
-            heapq.heappush(self._schedule, (deadline, next(self._tickets), peer))
-
-    def _forget_removed(self) -> None:
-        """Nothing may keep a removed peer, and the secrets in it, until a deadline that it once had."""
-        schedule = [entry for entry in self._schedule if entry[2].scheduled == entry[0]]
-        if len(schedule) < len(self._schedule):
-            heapq.heapify(schedule)
-            self._schedule = schedule
 
     # ── datagrams ────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -310,14 +285,14 @@ class Device:
             self._host.drops.count(DropReason.NO_SUCH_INDEX, sum(train.count for train in trains))
             return
         keypair.peer.receive(keypair, trains, endpoints, now)
-        self._reschedule(keypair.peer)
+        self._peers.reschedule(keypair.peer)
 
     def _receive_handshake(self, datagram: memoryview, endpoint: Endpoint, now: float) -> None:
         kind = message_type(datagram)
         if kind == MessageType.COOKIE_REPLY:
             self._consume_cookie_reply(datagram, now)
         elif kind == MessageType.CERTIFICATE and self._host.credentials is not None:
-            self._reschedule_if(self._certified.consume_answer(datagram, now))
+            self._certified.consume_answer(datagram, now)
         else:
             self._intake.add(datagram, endpoint, now)
 
@@ -330,15 +305,11 @@ class Device:
             case MessageType.CERTIFICATE_REQUEST:
                 self._certified.consume_request(waiting, now)
             case MessageType.CERTIFIED_INITIATION:
-                self._reschedule_if(self._certified.consume_initiation(waiting, now))
+                self._certified.consume_initiation(waiting, now)
             case _:
                 response = parse_response(waiting.message) or parse_certified_response(waiting.message)
                 assert response is not None
                 self._consume_response(response, waiting.endpoint, now)
-
-    def _reschedule_if(self, peer: Peer | None) -> None:
-        if peer is not None:
-            self._reschedule(peer)
 
     def _consume_initiation(self, message: Initiation, endpoint: Endpoint, now: float) -> None:
         assert self._responder is not None
@@ -351,7 +322,7 @@ class Device:
             self._host.drops.count(DropReason.UNKNOWN_PEER)
             return
         peer.consume_initiation(incoming, message, endpoint, now)
-        self._reschedule(peer)
+        self._peers.reschedule(peer)
 
     def _consume_response(self, message: Response | CertifiedResponse, endpoint: Endpoint, now: float) -> None:
         pending = self._host.indices.lookup(message.receiver)
@@ -364,7 +335,7 @@ class Device:
             self._certified.consume_response(peer, pending, message, endpoint, now)
         else:
             peer.consume_response(pending, message, endpoint, now)
-        self._reschedule(peer)
+        self._peers.reschedule(peer)
 
     def _consume_cookie_reply(self, datagram: memoryview, now: float) -> None:
         message = parse_cookie_reply(datagram)
@@ -380,9 +351,9 @@ class Device:
             return
         peer = owner.peer if isinstance(owner, Keypair) else self._peers[owner.public_key]
         peer.handshakes.consume_cookie_reply(message, now)
-        self._reschedule(peer)
+        self._peers.reschedule(peer)
 
-    # ── peers ────────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── identity ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _set_identity(self, private_key: PrivateKey, now: float) -> None:
         """All sessions end with the key they were made under; a peer with our own key is not a peer."""
@@ -394,56 +365,12 @@ class Device:
         self._certified.identity_changed(identity)
         self._responder = Responder(identity) if identity else None
         if identity:
-            self._remove_peer(identity.public_key, now)
+            self._peers.remove(identity.public_key, now)
         for peer in self._peers.values():
             peer.identity_changed()
             if self._host.is_up:
                 peer.up(now)
-                self._reschedule(peer)
-
-    def _apply_peer(self, patch: PeerPatch, now: float) -> None:
-        if self._host.identity is not None and patch.public_key == self._host.identity.public_key:
-            return
-        if patch.remove:
-            self._remove_peer(patch.public_key, now)
-            return
-        peer = self._peers.get(patch.public_key)
-        if peer is None:
-            if patch.update_only:
-                return
-            peer = self._peers[patch.public_key] = Peer(patch.public_key, self._host)
-        self._change_peer(peer, patch, now)
-        self._reschedule(peer)
-
-    def _change_peer(self, peer: Peer, patch: PeerPatch, now: float) -> None:
-        if patch.preshared_key is not None:
-            peer.handshakes.preshared_key = patch.preshared_key
-        before = peer.path.endpoint
-        if patch.endpoint is not None:
-            peer.path.endpoint = patch.endpoint
-        if patch.replace_allowed_ips:
-            self._host.allowed_ips.remove_peer(peer)
-        for change in patch.allowed_ips:
-            if change.remove:
-                self._host.allowed_ips.remove(change.network, peer)
-            else:
-                self._host.allowed_ips.insert(change.network, peer)
-        if patch.persistent_keepalive is not None:
-            peer.set_persistent_keepalive(patch.persistent_keepalive, now)
-        if self._host.is_up:
-            if before is None and patch.endpoint is not None:
-                peer.up(now)
-            elif patch.endpoint is not None:
-                peer.handshakes.look_elsewhere(now)
-            peer.send_staged(now)
-
-    def _remove_peer(self, public_key: PublicKey, now: float) -> None:
-        peer = self._peers.pop(public_key, None)
-        if peer is None:
-            return
-        peer.down(now)
-        peer.scheduled = inf
-        self._host.allowed_ips.remove_peer(peer)
+                self._peers.reschedule(peer)
 
 
 def _why_no_route(destination: bytes) -> DropReason:

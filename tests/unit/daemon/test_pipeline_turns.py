@@ -316,7 +316,7 @@ def test_an_earlier_deadline_moves_the_alarm() -> None:
             await settle()
             peer = next(iter(left.device._peers.values()))
             peer.set_persistent_keepalive(1, loop.clock.now())
-            left.device._reschedule(peer)
+            left.device._peers.reschedule(peer)
             left.pipeline.turn()
             left.forget()
             loop.clock.advance(1.1)
@@ -349,7 +349,7 @@ def test_an_alarm_does_not_outlive_the_pipeline() -> None:
         async with session(loop.clock) as (left, right):
             peer = left.device._peers[right.private_key.public_key]
             peer.set_persistent_keepalive(1, loop.clock.now())
-            left.device._reschedule(peer)
+            left.device._peers.reschedule(peer)
             left.pipeline.turn()
             for side in (left, right):
                 side.pipeline.stop()

@@ -172,7 +172,7 @@ def test_a_removed_peer_is_not_kept_by_the_schedule() -> None:
     peer = peer_of(left, right)
     left.device.apply(DevicePatch(replace_peers=True), network.clock.now())
     assert left.device.deadline == inf
-    assert all(entry[2] is not peer for entry in left.device._schedule)
+    assert all(entry[2] is not peer for entry in left.device._peers._schedule)
     assert indices_of(left) == 0
 
 

@@ -39,8 +39,8 @@ class Demo:
         return self.process.returncode, output, errors
 
     def interfaces(self) -> list[str]:
-        """Those whose configuration it has written."""
-        return [path.stem for directory in self.directories() for path in directory.glob("*.conf")]
+        """Those whose identity it has made."""
+        return [path.stem for directory in self.directories() for path in directory.glob("*.pem")]
 
     def assert_nothing_left(self) -> None:
         assert self.namespaces() == []
@@ -58,7 +58,7 @@ def started() -> Iterator[Demo]:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_demo_leaves_nothing(started: Demo, number: signal.Signals) -> None:
-    interfaces = eventually(started.interfaces, "files are written", 10)
+    interfaces = eventually(started.interfaces, "identities are made", 10)
     os.killpg(started.process.pid, number)  # to all of its group, as a terminal does
     status, _, _ = started.finish()
     assert status == 128 + number
@@ -68,7 +68,7 @@ def test_an_interrupted_demo_leaves_nothing(started: Demo, number: signal.Signal
 
 def test_a_failing_demo_names_its_step_and_shows_the_log(started: Demo) -> None:
     left = eventually(
-        lambda: [name for name in started.interfaces() if name.startswith("left")], "files are written", 10
+        lambda: [name for name in started.interfaces() if name.startswith("left")], "an identity is made", 10
     )
     right = left[0].replace("left", "right")
     namespace = next(path.name for path in started.namespaces() if path.name.endswith("right"))
@@ -90,9 +90,17 @@ def test_the_demo_measures_and_leaves_nothing() -> None:
     assert measured["throughput_mbit_per_s"] > 10
     assert 0 < measured["ping_ipv4_min_ms"] <= measured["ping_ipv4_avg_ms"]
     assert 0 < measured["handshake_ms"] < 1000
-    assert measured["datagrams"]["handshake_initiation"] >= 1
+    assert measured["datagrams"]["certified_initiation"] >= 1
     assert measured["foreign_frames"] == 0
+    assert 0 < measured["revocation_ms"] < 2000
+    assert "ca$ tunnel cert revoke" in errors
+    assert "why=certificate revoked" in errors
     demo.assert_nothing_left()
+
+
+def answers(ping: str) -> bool:
+    done = subprocess.run([*ping.split(), "-c1", "-W0.2"], check=False, stdout=subprocess.DEVNULL)
+    return done.returncode == 0
 
 
 @pytest.mark.slow
@@ -103,8 +111,11 @@ def test_a_kept_demo_can_be_played_with_and_removed_with_the_command_that_it_pri
     commands = [line.strip() for line in output.splitlines() if line.startswith("  ") and not line.startswith("  #")]
     (ping,) = [line for line in commands if " ping 10." in line]
     (show,) = [line for line in commands if line.startswith("wg show")]
+    (revoke,) = [line for line in commands if " cert revoke " in line]
     (remove,) = [line for line in commands if line.startswith("sh ")]
-    subprocess.run([*ping.split(), "-c1"], check=True, stdout=subprocess.DEVNULL)
+    assert answers(ping)
     subprocess.run(show.split(), check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(revoke.split(), check=True, stdout=subprocess.DEVNULL)
+    eventually(lambda: not answers(ping), "the ping of who was revoked is not answered")
     subprocess.run(remove.split(), check=True, stdout=subprocess.DEVNULL)
     demo.assert_nothing_left()

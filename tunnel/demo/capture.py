@@ -1,8 +1,8 @@
-"""A look at the cable: which datagrams cross a veth, and whether each is WireGuard.
+"""A look at the cable: which datagrams cross a veth, and whether each is one of ours.
 
 A packet socket (packet(7)) sees every frame in both directions. Only its headers are copied, and of the payload the
-first word: the message type with its reserved zeros. What is neither a WireGuard message between the two ports nor
-neighbour discovery is *foreign*, and said to be so. Superpackets (UDP segmentation offload) cross a veth in one piece;
+first word: the message type with its reserved zeros. What is neither a message between the two ports nor neighbour
+discovery is *foreign*, and said to be so. Superpackets (UDP segmentation offload) cross a veth in one piece;
 the virtio header in front says how long the datagrams in it are.
 
     veth ─▶ packet socket ─▶ virtio header 10 | Ethernet 14 | IPv4 20.. or IPv6 40 | UDP 8 | type 4 …
@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Self
 
 from tunnel.testing.namespaces import Namespace
+from tunnel.wire.certified import CERTIFIED_SIZE
 from tunnel.wire.messages import COOKIE_REPLY_SIZE, INITIATION_SIZE, RESPONSE_SIZE, TRANSPORT_OVERHEAD, MessageType
 
 _HEADERS = 256
@@ -45,6 +46,10 @@ _FIXED_SIZES = {
     MessageType.HANDSHAKE_INITIATION: INITIATION_SIZE,
     MessageType.HANDSHAKE_RESPONSE: RESPONSE_SIZE,
     MessageType.COOKIE_REPLY: COOKIE_REPLY_SIZE,
+    MessageType.CERTIFICATE_REQUEST: CERTIFIED_SIZE,
+    MessageType.CERTIFICATE: CERTIFIED_SIZE,
+    MessageType.CERTIFIED_INITIATION: CERTIFIED_SIZE,
+    MessageType.CERTIFIED_RESPONSE: CERTIFIED_SIZE,
 }
 
 
@@ -66,13 +71,13 @@ class Traffic:
 
     @property
     def handshake_seconds(self) -> float | None:
-        """From the first initiation to the first message 4: one round trip and the work on both sides."""
-        begun = self.first_seen.get(MessageType.HANDSHAKE_INITIATION)
+        """From the first question for a certificate to the first message 4: two round trips, and all the work."""
+        begun = self.first_seen.get(MessageType.CERTIFICATE_REQUEST)
         done = self.first_seen.get(MessageType.TRANSPORT_DATA)
         return None if begun is None or done is None else done - begun
 
     def violations(self, mtu: int) -> list[str]:
-        """What is neither as the paper (section 5.4) has it nor message 5, in words; `mtu` is that of the tunnel."""
+        """What is neither as the paper (section 5.4) has it nor message 5 or 16 to 19; `mtu` is that of the tunnel."""
         found = list(self.foreign_examples)
         for (kind, size), number in sorted(self.datagrams.items()):
             if not _is_message(kind, size, mtu):

@@ -1,30 +1,35 @@
 """``tunnel demo``: two hosts talk through an encrypted tunnel, on this machine, before your eyes.
 
-Each step is one function; `_perform` is the order in which they happen. The hosts are network namespaces, and the
+Each step is one function; `_perform` is the order in which they happen. The hosts are network namespaces; the CA, the
 daemons, the files and the commands are those of a real pair of hosts.
 """
 
 import os
 import shutil
+import time
 from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
 
 from tunnel.demo.capture import Capture, Traffic
-from tunnel.demo.host import CABLE, PORT, RoundTrip, find_program
+from tunnel.demo.host import CABLE, PORT, RoundTrip
 from tunnel.demo.narrator import Narrator, Step, StepFailedError
 from tunnel.demo.report import Report, failure_to_json
 from tunnel.demo.stage import Stage, open_stage
+from tunnel.demo.terminal import find_program
 from tunnel.demo.web import WEB_PORT, Download, download, serve, write_random_file
 from tunnel.errors import TunnelError
-from tunnel.keys import PresharedKey
 from tunnel.testing.namespaces import connect, unwinding
 
-DOWNLOAD_SIZE = 256 << 20
+DOWNLOAD_SIZE = 64 << 20
 PINGS = 50
 _FILE = "random.bin"
 _LOG_LINES = 20
+_CRL = "ca/crl.pem"
+_PATIENCE = 5.0
+"""Seconds that the end of a session may take."""
+_POLL_INTERVAL = 0.02
 _TOOLS = {"ip": "iproute2", "ping": "iputils-ping"}
 _OPTIONAL_TOOLS = ("wg", "curl", "tcpdump")
 _INTERRUPTED = 130
@@ -79,9 +84,9 @@ def _perform(stage: Stage, narrator: Narrator, keep: bool) -> Report:
         _lay_cable(stage, step)
     capture = Capture(stage.left.namespace, CABLE, frozenset({PORT}))
     with capture:
-        with narrator.step("generate keys and write configuration files") as step:
-            _write_configs(stage, step)
-        with narrator.step("start a daemon on each host: tunnel up FILE -d") as step:
+        with narrator.step("make a CA and an identity for each host") as step:
+            _issue_identities(stage, step)
+        with narrator.step("start a daemon on each host") as step:
             _start_daemons(stage, step)
         with narrator.step("ping through the tunnel, IPv4") as step:
             ping_ipv4 = _ping(stage, stage.right.inner_ipv4, step)
@@ -94,10 +99,13 @@ def _perform(stage: Stage, narrator: Narrator, keep: bool) -> Report:
         mtu = stage.left.mtu()
     with narrator.step("look at what crossed the cable") as step:
         handshake = _check_traffic(capture.traffic, mtu, step)
+    revocation = None
     if not keep:
-        with narrator.step("stop both daemons: tunnel down NAME"):
-            _stop_daemons(stage)
-    return Report(mtu, handshake, ping_ipv4, ping_ipv6, downloaded, capture.traffic)
+        with narrator.step("take a certificate back") as step:
+            revocation = _revoke(stage, step)
+        with narrator.step("stop both daemons") as step:
+            _stop_daemons(stage, step)
+    return Report(mtu, handshake, ping_ipv4, ping_ipv6, downloaded, capture.traffic, revocation)
 
 
 def _lay_cable(stage: Stage, step: Step) -> None:
@@ -107,26 +115,25 @@ def _lay_cable(stage: Stage, step: Step) -> None:
     step.detail = f"{stage.left.outer_address} and {stage.right.outer_address}"
 
 
-def _write_configs(stage: Stage, step: Step) -> None:
-    preshared_key = PresharedKey.generate(os.urandom)
-    stage.left.write_config(stage.right, preshared_key, knows_endpoint=True)
-    stage.right.write_config(stage.left, preshared_key, knows_endpoint=False)
-    step.detail = f"{stage.left.config_file} and {stage.right.config_file.name}"
+def _issue_identities(stage: Stage, step: Step) -> None:
+    left, right = stage.hosts
+    issue = "tunnel cert issue {0.interface} --address {0.inner_ipv4} --address {0.inner_ipv6}"
+    stage.ca.type(step, "tunnel cert ca")
+    stage.ca.type(step, issue.format(left))
+    stage.ca.type(step, f"{issue.format(right)} --server --dns {right.outer_address}")
+    stage.ca.type(step, "tunnel cert crl")
+    step.detail = f"all in {stage.directory}"
 
 
 def _start_daemons(stage: Stage, step: Step) -> None:
-    for host in stage.hosts:
-        host.up()
-    step.detail = ", ".join(
-        f"{host.interface} has {host.inner_addresses[0]} and {host.inner_addresses[1]}" for host in stage.hosts
-    )
+    stage.right.up(step, f"--crl {_CRL}")
+    stage.left.up(step, f"--peer {stage.right.outer_address}", f"--port {PORT}")
+    step.detail = "neither was told the key of the other"
 
 
 def _ping(stage: Stage, address: str, step: Step) -> RoundTrip:
-    """The first packet has to wait for the handshake, so it is not measured."""
-    stage.left.ping(address)
-    measured = stage.left.ping(address, PINGS)
-    step.detail = f"{PINGS} of {PINGS} answered by {address}"
+    measured = stage.left.ping(step, address, PINGS)
+    step.detail = f"{PINGS} of {PINGS} answered"
     return measured
 
 
@@ -160,9 +167,33 @@ def _check_traffic(traffic: Traffic, mtu: int, step: Step) -> float:
     return handshake
 
 
-def _stop_daemons(stage: Stage) -> None:
+def _revoke(stage: Stage, step: Step) -> float:
+    """Return how long the left host was still believed, in seconds from when the revocation list was written."""
+    stage.ca.type(step, f"tunnel cert revoke {stage.left.interface}")
+    step.lines.append(f"{stage.right.side}: {_wait_for_line(stage.right.log_file, 'peer removed')}")
+    seconds = time.time() - (stage.directory / _CRL).stat().st_mtime
+    done = stage.left.terminal.attempt(step, f"ping -n -c 3 -i 0.02 -W 0.5 {stage.right.inner_ipv4}")
+    if done.returncode == 0:
+        raise TunnelError(f"{stage.left.interface} is revoked, and its pings are answered")
+    step.lines += [line for line in done.stdout.splitlines() if "transmitted" in line]
+    step.detail = f"the session ended within {seconds:.2f} s"
+    return seconds
+
+
+def _wait_for_line(log: Path, part: str) -> str:
+    """The first line in `log` with `part` in it; raise `TunnelError` if there is none in time."""
+    give_up = time.monotonic() + _PATIENCE
+    while time.monotonic() < give_up:
+        for line in log.read_text().splitlines():
+            if part in line:
+                return line
+        time.sleep(_POLL_INTERVAL)
+    raise TunnelError(f"nothing about '{part}' in {log} after {_PATIENCE:g} s")
+
+
+def _stop_daemons(stage: Stage, step: Step) -> None:
     for host in stage.hosts:
-        host.down()
+        host.down(step)
 
 
 def _print_failure(failure: StepFailedError, stage: Stage, console: Console) -> None:
@@ -182,6 +213,7 @@ def _print_commands(stage: Stage, console: Console) -> None:
         "see it as WireGuard's own tool does": f"wg show {stage.left.interface}",
         "download again": f"{inside} curl -o /dev/null http://{stage.right.inner_ipv4}:{WEB_PORT}/{_FILE}",
         "watch the cable": f"{inside} tcpdump -ni {CABLE}",
+        "take its certificate back": f"{program} cert revoke {stage.left.interface} --ca-dir {stage.directory}/ca",
         "remove everything": f"sh {stage.remover}",
     }
     console.print(

@@ -23,6 +23,8 @@ class Report:
     ping_ipv6: RoundTrip
     download: Download
     traffic: Traffic
+    revocation_seconds: float | None
+    """From the revocation list to the end of the session; None if nothing was revoked."""
 
     def print_table(self, console: Console) -> None:
         megabytes = self.download.size / 1e6
@@ -37,7 +39,13 @@ class Report:
         )
         for family, ping in (("IPv4", self.ping_ipv4), ("IPv6", self.ping_ipv6)):
             table.add_row(f"latency {family}", f"{ping.average_ms:.2f} ms", f"at best {ping.minimum_ms:.2f} ms")
-        table.add_row("handshake", f"{self.handshake_seconds * 1e3:.2f} ms", "initiation to first sealed packet")
+        table.add_row(
+            "handshake",
+            f"{self.handshake_seconds * 1e3:.2f} ms",
+            "question to first sealed packet, certificates and all",
+        )
+        if self.revocation_seconds is not None:
+            table.add_row("revocation", f"{self.revocation_seconds * 1e3:.0f} ms", "list written to session ended")
         table.add_row("on the cable", f"{self.datagrams} datagrams", self._on_the_cable())
         console.print(table)
 
@@ -64,6 +72,7 @@ class Report:
             "ping_ipv6_min_ms": self.ping_ipv6.minimum_ms,
             "ping_ipv6_avg_ms": self.ping_ipv6.average_ms,
             "handshake_ms": round(self.handshake_seconds * 1e3, 3),
+            "revocation_ms": None if self.revocation_seconds is None else round(self.revocation_seconds * 1e3, 3),
             "mtu": self.mtu,
             "datagrams": {kind.name.lower(): self.traffic.count(kind) for kind in MessageType},
             "foreign_frames": self.traffic.foreign,

@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
-from tunnel.demo.host import Host, find_program
-from tunnel.keys import PrivateKey
+from tunnel.demo.host import Host
+from tunnel.demo.terminal import Terminal, find_program
 from tunnel.testing.namespaces import Namespace, reap, uninterrupted
 
 _SOCKETS = Path("/var/run/wireguard")
@@ -23,14 +23,15 @@ _OWNED_DIRECTORY = re.compile(r"tunnel-demo-(\d+)-\w+")
 
 
 class Stage:
-    """The two hosts, not yet there; `directory` is private to root."""
+    """The two hosts, not yet there, and a terminal for the CA; `directory` is private to root."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.is_kept = False
+        self.ca = Terminal("ca", directory)
         suffix = _free_suffix()
         self.left, self.right = (
-            Host(Namespace(f"demo-{side}"), f"{side}{suffix}", number, directory, PrivateKey.generate(os.urandom))
+            Host(Namespace(f"demo-{side}"), side, f"{side}{suffix}", number, directory)
             for number, side in enumerate(("left", "right"), 1)
         )
 

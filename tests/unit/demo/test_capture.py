@@ -1,4 +1,4 @@
-"""What the demo takes for WireGuard on the cable, and what not."""
+"""What the demo takes for ours on the cable, and what not."""
 
 import socket
 import struct
@@ -35,8 +35,14 @@ def look(*frames: bytes, segment_size: int = 0) -> Traffic:
     return traffic
 
 
-@pytest.mark.parametrize(("kind", "size"), [(1, 148), (2, 92), (3, 64), (4, 32), (4, 128), (4, 1452), (5, 32), (5, 33)])
-def test_every_message_is_wireguard_over_either_family(kind: int, size: int) -> None:
+@pytest.mark.parametrize(
+    ("kind", "size"),
+    [
+        *[(1, 148), (2, 92), (3, 64), (4, 32), (4, 128), (4, 1452), (5, 32), (5, 33)],
+        *[(16, 1200), (17, 1200), (18, 1200), (19, 1200)],
+    ],
+)
+def test_every_message_is_known_over_either_family(kind: int, size: int) -> None:
     datagram = udp(message(kind, size))
     traffic = look(ipv4(socket.IPPROTO_UDP, datagram), ipv6(socket.IPPROTO_UDP, datagram))
     assert traffic.violations(MTU) == []
@@ -54,6 +60,7 @@ def test_flags_and_segment_size_of_message_5_do_not_make_it_another_message() ->
     [
         *[(1, 147), (2, 148), (3, 92), (4, 31), (4, 33), (4, 1453), (5, 31), (5, 1453), (6, 148)],
         *[(0, 148), (0x0104, 148), (0x45, 1452)],
+        *[(15, 1200), (16, 1199), (17, 1201), (18, 148), (19, 92), (20, 1200)],
     ],
 )
 def test_a_wrong_type_or_size_is_a_violation(kind: int, size: int) -> None:
@@ -97,7 +104,7 @@ def test_a_superpacket_is_counted_as_the_datagrams_in_it() -> None:
     assert traffic.violations(MTU) == []
 
 
-def test_the_handshake_lasts_until_the_first_sealed_packet() -> None:
-    traffic = Traffic(first_seen={1: 10.0, 2: 10.25, 4: 10.5})
+def test_the_handshake_lasts_from_the_question_who_is_there_to_the_first_sealed_packet() -> None:
+    traffic = Traffic(first_seen={16: 10.0, 17: 10.125, 18: 10.25, 19: 10.375, 4: 10.5})
     assert traffic.handshake_seconds == 0.5
-    assert Traffic(first_seen={1: 10.0}).handshake_seconds is None
+    assert Traffic(first_seen={16: 10.0}).handshake_seconds is None

@@ -1,6 +1,6 @@
 """Invariant: whatever is presented, and whatever an authority of ours has signed, comes to `CertificateError` or to
-claims that hold now, inside the networks of every issuer above; and what was changed after it was signed says nothing
-new.
+claims that hold now, at least as long as they are believed, inside the networks of every issuer above; and what was
+changed after it was signed says nothing new.
 """
 
 from ipaddress import ip_network
@@ -17,7 +17,7 @@ from tunnel.pki.ipblocks import is_covered
 from tunnel.pki.problem import CertificateError
 from tunnel.pki.profile import Claims, parse_certificate, read_claims
 from tunnel.pki.revocation import parse_crl
-from tunnel.pki.verify import Trust, is_named, verify
+from tunnel.pki.verify import Trust, is_named, verify_chain
 
 WITHIN = networks("10.9.0.0/16", "192.168.0.0/16", "fd09::/32")
 AUTHORITY = new_authority(within=WITHIN)
@@ -54,11 +54,17 @@ def sign(body: bytes, signer: Authority) -> bytes:
 
 def claims_of(chain: list[bytes], trust: Trust = TRUST) -> Claims | None:
     try:
-        return verify(chain, trust, NOW)
+        verified = verify_chain(chain, trust, NOW)
     except CertificateError as error:
-        problem = str(error)
-    assert problem.isprintable()
-    return None
+        assert_readable(error)
+        return None
+    assert NOW <= verified.until <= verified.claims.not_after
+    assert verified.authority in trust.authorities
+    return verified.claims
+
+
+def assert_readable(error: CertificateError) -> None:
+    assert str(error).isprintable()
 
 
 def assert_sound(claims: Claims | None) -> None:

@@ -156,8 +156,9 @@ class Admission:
     ) -> tuple[PublicKey, DevicePatch]:
         """Whoever shows `chain` where we dialled one of `names`: its key, and what makes it a peer (message 17).
 
-        The endpoint is not in the patch. Raise `CertificateError`.
+        There is a name at least. The endpoint is not in the patch. Raise `CertificateError`.
         """
+        assert names
         with self._counting():
             newcomer = self._verify(chain, None, names, unix_now)
             public_key = newcomer.public_key

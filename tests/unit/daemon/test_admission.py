@@ -564,6 +564,14 @@ def test_whom_we_dialled_before_yields_even_with_a_session() -> None:
     assert host.dial(gateway("sibling", "10.9.0.10"))[:-1] == [removal("gateway")]
 
 
+def test_whom_we_dialled_does_not_yield_to_who_comes() -> None:
+    host = Host(HUB)
+    host.dial(SERVER)
+    host.handshake("gateway")
+    with refused(Problem.OVERLAP, "gateway"):
+        host.admit(gateway("sibling", "10.9.0.10"))
+
+
 def test_an_answer_that_was_a_lie_yields_to_the_truth() -> None:
     host = Host(HUB)
     host.dial(SERVER)

@@ -9,6 +9,9 @@
 What it costs to refuse somebody grows with what he has shown: MAC1 for nothing, one X25519 for knowing our key, a
 cookie for an address, and only who has proved an address and a key has his certificates looked at. A chain that a peer
 has shown before is not judged again, so that a rekey costs what any handshake costs.
+
+Peers come and go here, and the timestamps of those who went are remembered for a while: else whoever recorded a message
+18 could make its sender a peer again, at his own address, as soon as it is gone.
 """
 
 from tunnel.config.patch import DevicePatch
@@ -36,6 +39,9 @@ from tunnel.wire.messages import Buffer, CookieReply
 from tunnel.wire.tai64n import STAMP_SIZE
 from tunnel.wire.train import Train
 
+MAX_REMEMBERED = 4096
+"""Hosts whose latest timestamp is remembered; who was heard longest ago is forgotten first."""
+
 
 class CertifiedHandshakes:
     """Those of a device with these `peers`.
@@ -43,7 +49,7 @@ class CertifiedHandshakes:
     `gatekeeper` has to be there as soon as the host has credentials.
     """
 
-    __slots__ = ("_enquiries", "_host", "_intake", "_peers", "_responder", "gatekeeper")
+    __slots__ = ("_enquiries", "_host", "_intake", "_peers", "_remembered", "_responder", "gatekeeper")
 
     def __init__(self, host: Host, intake: HandshakeIntake, peers: PeerTable) -> None:
         self.gatekeeper: Gatekeeper | None = None
@@ -51,6 +57,7 @@ class CertifiedHandshakes:
         self._intake = intake
         self._peers = peers
         self._enquiries = Enquiries(host, self._authority)
+        self._remembered: dict[PublicKey, bytes] = {}
         self._responder: Responder | None = None
 
     def credentials_changed(self, credentials: Credentials | None) -> None:
@@ -134,6 +141,7 @@ class CertifiedHandshakes:
         timestamp, chain = opened
         peer = self._judge(known, incoming.initiator, chain, waiting.endpoint, now)
         if peer is not None:
+            self._remember(peer.public_key, timestamp)
             peer.respond_certified(incoming, timestamp, message.sender, waiting.endpoint, now)
             self._peers.reschedule(peer)
 
@@ -157,7 +165,10 @@ class CertifiedHandshakes:
     def _open_initiation(
         self, incoming: IncomingHandshake, known: Peer | None, message: CertifiedInitiation, now: float
     ) -> tuple[bytes, Chain] | None:
-        """The timestamp and the chain in message 18, which are the initiator's, and new if we know it."""
+        """The timestamp and the chain in message 18, which are the initiator's, and new as far as we remember.
+
+        A peer's is remembered whatever its chain comes to, so that a refused one is not judged again and again.
+        """
         if known is not None:
             payload = known.handshakes.open_payload(incoming, message.payload)
         else:
@@ -165,8 +176,13 @@ class CertifiedHandshakes:
         if payload is None:
             return None
         timestamp, chain = payload[:STAMP_SIZE], parse_chain(payload[STAMP_SIZE:])
-        if known is not None and not known.handshakes.is_new(timestamp, now):
+        if timestamp <= self._remembered.get(incoming.initiator, b""):
+            self._host.drops.count(DropReason.REPLAYED_HANDSHAKE)
             return None
+        if known is not None:
+            if not known.handshakes.is_new(timestamp, now):
+                return None
+            self._remember(incoming.initiator, timestamp)
         if chain is None:
             self._host.drops.count(DropReason.CERTIFICATE_REFUSED)
             return None
@@ -179,6 +195,13 @@ class CertifiedHandshakes:
         if payload is None:
             self._host.drops.count(DropReason.HANDSHAKE_NOT_AUTHENTIC)
         return payload
+
+    def _remember(self, public_key: PublicKey, timestamp: bytes) -> None:
+        """Of its holder, this is the latest."""
+        self._remembered.pop(public_key, None)
+        self._remembered[public_key] = timestamp
+        if len(self._remembered) > MAX_REMEMBERED:
+            del self._remembered[next(iter(self._remembered))]
 
     # ── what it comes to ─────────────────────────────────────────────────────────────────────────────────────────
 

@@ -1,7 +1,9 @@
 """A network with an authority, gateways and clients, for tests of members; and what is true of all of them."""
 
+from ipaddress import ip_network
 from typing import Any
 
+from tunnel.config.patch import IPNetwork
 from tunnel.pki.authority import Authority
 from tunnel.testing.members import Member, enrol, found_authority
 from tunnel.testing.network import Network, SimulatedHost
@@ -35,6 +37,10 @@ class Site:
         member = enrol(host, authority or self.authority, name, **options)
         self.members.append(member)
         return member
+
+    @staticmethod
+    def networks(*texts: str) -> tuple[IPNetwork, ...]:
+        return tuple(map(ip_network, texts))
 
     def connect(self, *clients: Member, gateway: Member, seconds: float = 60.0) -> None:
         """Let time pass until all have a session with the gateway, and it with them."""

@@ -27,7 +27,7 @@ from tests.unit.pki.authorities import (
 )
 from tests.unit.pki.chains import chain, narrowed, refused
 from tunnel.config.patch import AllowedIPChange, PeerPatch
-from tunnel.daemon.admission import DIALLED_KEEPALIVE, Admission, Admitted, Policy, Removed
+from tunnel.daemon.admission import AT_ONCE, DIALLED_KEEPALIVE, Admission, Admitted, Policy, Removed
 from tunnel.endpoint import EndpointName
 from tunnel.keys import PublicKey
 from tunnel.pki.authority import BACKDATING, Authority, build_crl
@@ -231,8 +231,9 @@ def test_a_peer_that_is_configured_stays_what_it_was_configured_to_be() -> None:
 # ── what is refused, by its own name ─────────────────────────────────────────────────────────────────────────────────
 
 
-def revoking(certificate: x509.Certificate, made: float = NOW) -> Trust:
-    return Trust((CA.certificate,), (build_crl(CA, {certificate.serial_number: made}, 1, made),))
+def revoking(*certificates: x509.Certificate, made: float = NOW) -> Trust:
+    revoked = {certificate.serial_number: made for certificate in certificates}
+    return Trust((CA.certificate,), (build_crl(CA, revoked, 1, made),))
 
 
 STRANGE = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.4.1.99999.1"), b"\5\0")
@@ -722,3 +723,18 @@ def test_somebody_may_be_forgotten_while_all_are_counted() -> None:
     for one in host.admission:
         host.admission.forget(one.public_key)
     assert len(host.admission) == 0
+
+
+def test_of_many_peers_only_some_are_verified_anew_at_once() -> None:
+    """A new revocation list must not keep the packets of a large gateway waiting."""
+    host = server()
+    crowd = [issued_to(CA, f"one-{number}", f"10.9.1.{number}") for number in range(2 * AT_ONCE + 1)]
+    for certificate in crowd:
+        host.admit(certificate)
+    host.admission.renew(read_claims(SERVER), revoking(*crowd), NOW)
+    assert len(host.admission) == AT_ONCE + 1
+    assert host.admission.deadline < NOW
+    host.admission.expire(NOW)
+    host.admission.expire(NOW)
+    assert len(host.admission) == 0
+    assert host.admission.deadline > NOW

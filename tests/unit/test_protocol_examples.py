@@ -1,20 +1,30 @@
-"""docs/protocol-examples.md: every byte of it is what our devices say (tests/unit/conversation.py).
+"""docs/protocol-examples.md: every byte of it is what our devices say (tests/unit/conversation.py,
+certified_conversation.py).
 
 That other people's primitives agree is in test_protocol_examples_opened.py.
 """
 
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from functools import cache
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.x509.oid import NameOID
 
 from tests.properties.slices import slices_of
+from tests.unit import certified_conversation
 from tests.unit.conversation import Beginning, Given, begin, frames_of, greet
 from tests.unit.examples import DOCUMENT, PARTIAL, SUPERPACKET, Fields, Layout, lay_out, read_examples, whole
 from tunnel.endpoint import Endpoint
 from tunnel.keys import PrivateKey
 from tunnel.noise.primitives import hchacha20
+from tunnel.pki.issuer import authority_hash
 from tunnel.protocol.cookie import CookieChecker, CookieGenerator, cookie_key, mac1_key, pack_source
+from tunnel.protocol.credentials import AuthorityId
+from tunnel.protocol.enquiry import answer_key
+from tunnel.wire.certified import pack_chain
 from tunnel.wire.control import Capability, Hello, pack_close, pack_hello
 from tunnel.wire.messages import ExtendedFlag, pack_cookie_reply, parse_cookie_reply
 from tunnel.wire.tai64n import pack_stamp, tag_stamp
@@ -37,11 +47,14 @@ GIVEN = {
         for key in ("private key", "ephemeral private key", "index")
     ),
     *("preshared key", "cookie secret", "cookie nonce"),
+    *("authority private key", "request index", "request nonce", "answer nonce"),
+    *(f"certificate of the {side}" for side in ("initiator", "responder")),
 }
 """Where the example begins; all else follows from it."""
 
 DERIVED = {
-    *("chaining key after message 1", "hash after message 1", "chaining key after message 2", "hash after message 2"),
+    *(f"{value} after message {number}" for value in ("chaining key", "hash") for number in (1, 2, 18, 19)),
+    *(f"transport key after message 19, {way}" for way in ("initiator to responder", "responder to initiator")),
     *(
         f"{kind} key, {way}"
         for kind in ("transport", "ChaCha20-Poly1305", "AES-256-GCM")
@@ -64,6 +77,14 @@ MESSAGE_2 = f"type 1 | reserved 3 | sender 4 | receiver 4 | ephemeral 32 | tag 1
 MESSAGE_3 = "type 1 | reserved 3 | receiver 4 | nonce 24 | sealed cookie 16 | tag 16"
 MESSAGE_4 = "type 1 | reserved 3 | receiver 4 | counter 8 | sealed content n | tag 16"
 MESSAGE_5 = "type 1 | flags 1 | segment size 2 | receiver 4 | counter 8 | sealed content n | tag 16"
+MESSAGE_16 = f"type 1 | reserved 3 | sender 4 | nonce 32 | padding 1128 | {_MACS}"
+MESSAGE_17 = "type 1 | reserved 3 | receiver 4 | nonce 24 | sealed answer 1152 | tag 16"
+MESSAGE_18 = (
+    "type 1 | reserved 3 | sender 4 | ephemeral 32 | sealed static 32 | static tag 16 | sealed payload 1064"
+    f" | payload tag 16 | {_MACS}"
+)
+MESSAGE_19 = f"type 1 | reserved 3 | sender 4 | receiver 4 | ephemeral 32 | sealed chain 1108 | chain tag 16 | {_MACS}"
+CHAIN = "length 2 | certificate n"
 HELLO = "kind 1 | version 1 | capabilities 2 | MTU 2 | padding n"
 CLOSE = "kind 1 | padding n"
 _IPV4 = (
@@ -192,11 +213,54 @@ def made_partial_and_slices() -> Made:
         yield f"frame of {name}", FRAME, frames_of(other.initiator, other.responder, datagrams[some])[0]
 
 
+def certified_side(name: str, number: int, *random: bytes) -> certified_conversation.Given:
+    """The initiator (1), or the responder (2)."""
+    return certified_conversation.Given(
+        private_key=PrivateKey(given(f"{name} private key")),
+        endpoint=(INITIATOR, RESPONDER)[number - 1],
+        certificate=given(f"certificate of the {name}"),
+        authority=authority_hash(read_authority()),
+        random=(*random, given(f"{name} ephemeral private key"), given(f"{name} index")),
+    )
+
+
+def read_authority() -> x509.Certificate:
+    """A certificate of the authority. Only its key matters."""
+    key = Ed25519PrivateKey.from_private_bytes(given("authority private key"))
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "example")])
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1)
+    begin = datetime(2026, 1, 1, tzinfo=UTC)
+    return builder.not_valid_before(begin).not_valid_after(begin + timedelta(days=1)).sign(key, None)
+
+
+def made_certificates() -> Made:
+    authority = AuthorityId(authority_hash(read_authority()))
+    public_key = Ed25519PrivateKey.from_private_bytes(given("authority private key")).public_key()
+    yield "authority public key", VALUE, public_key.public_bytes_raw()
+    yield "authority", VALUE, authority.raw
+    yield "mac1 key of the authority", VALUE, mac1_key(authority)
+    yield "answer key", VALUE, answer_key(authority)
+    yield "answer subkey", VALUE, hchacha20(answer_key(authority), given("answer nonce")[:16])
+    for side in ("initiator", "responder"):
+        certificate = given(f"certificate of the {side}")
+        yield f"chain of the {side}", CHAIN, pack_chain((certificate,), 2 + len(certificate))
+    conversation = certified_conversation.converse(
+        certified_side("initiator", 1, given("request nonce"), given("request index")),
+        certified_side("responder", 2, given("cookie secret"), given("answer nonce")),
+        pack_stamp(MOMENT),
+    )
+    yield "message 16", MESSAGE_16, conversation.request
+    yield "message 17", MESSAGE_17, conversation.answer
+    yield "message 18", MESSAGE_18, conversation.initiation
+    yield "message 19", MESSAGE_19, conversation.response
+
+
 MAKERS: list[Callable[[], Made]] = [
     made_keys_and_handshake,
     made_cookie,
     made_packets_and_control,
     made_partial_and_slices,
+    made_certificates,
 ]
 
 

@@ -8,9 +8,11 @@ from hashlib import blake2s
 
 import pytest
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from tests.properties.slices import cut
 from tests.properties.superpackets import word_sum
@@ -124,6 +126,108 @@ def test_the_keys_of_message_5_are_derived_from_that_of_message_4(way: str) -> N
     keys = [given(f"{cipher} key, {way}") for cipher in ("ChaCha20-Poly1305", "AES-256-GCM")]
     assert kdf(given(f"transport key, {way}"), b"tunnel extension 1, message 5", 2) == keys
 
+
+# ── certificates ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_authority_is_a_hash_of_its_public_key() -> None:
+    key = Ed25519PrivateKey.from_private_bytes(given("authority private key")).public_key()
+    assert key.public_bytes_raw() == given("authority public key")
+    subject_public_key_info = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    assert given("authority") == blake2s(b"tunnel authority" + subject_public_key_info).digest()
+
+
+@pytest.mark.parametrize(
+    ("number", "addressee", "owner"),
+    [
+        (16, "authority", "authority"),
+        (18, "responder", "responder public key"),
+        (19, "initiator", "initiator public key"),
+    ],
+)
+def test_mac1_of_a_certified_message_is_keyed_with_whom_it_is_for(number: int, addressee: str, owner: str) -> None:
+    message = VALUES[f"message {number}"]
+    key = blake2s(b"mac1----" + given(owner)).digest()
+    assert key == given(f"mac1 key of the {addressee}")
+    assert message["mac1"] == blake2s(whole(message)[:-32], key=key, digest_size=16).digest()
+
+
+@pytest.mark.parametrize("number", [16, 17, 18, 19])
+def test_each_certified_message_has_1200_bytes(number: int) -> None:
+    message = VALUES[f"message {number}"]
+    assert len(whole(message)) == 1200
+    assert message["type"] + message["reserved"] == number.to_bytes(4, "little")
+
+
+def test_message_16_has_the_index_the_nonce_and_zeros() -> None:
+    message = VALUES["message 16"]
+    assert (message["sender"], message["nonce"]) == (given("request index"), given("request nonce"))
+    assert message["padding"] == bytes(1128)
+    assert message["mac2"] == bytes(16)
+
+
+@pytest.mark.parametrize("owner", ["initiator", "responder"])
+def test_a_chain_is_a_certificate_behind_its_length(owner: str) -> None:
+    chain = VALUES[f"chain of the {owner}"]
+    assert chain["certificate"] == given(f"certificate of the {owner}")
+    assert int.from_bytes(chain["length"], "little") == len(chain["certificate"])
+
+
+def test_message_17_opens_to_the_cookie_and_the_chain() -> None:
+    message = VALUES["message 17"]
+    assert given("answer key") == blake2s(b"answer--" + given("authority")).digest()
+    assert (message["receiver"], message["nonce"]) == (given("request index"), given("answer nonce"))
+    cipher, nonce = ChaCha20Poly1305(given("answer subkey")), bytes(4) + message["nonce"][16:]
+    answer = cipher.decrypt(nonce, message["sealed answer"] + message["tag"], VALUES["message 16"]["mac1"])
+    assert answer == given("cookie") + given("chain of the responder").ljust(1136, b"\0")
+
+
+def test_message_18_opens_as_message_1_does_to_the_stamp_and_the_chain() -> None:
+    message = VALUES["message 18"]
+    ck = blake2s(b"Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s").digest()
+    h = mix(ck, b"tunnel v1 certified handshake", given("responder public key"), message["ephemeral"])
+    (ck,) = kdf(ck, message["ephemeral"], 1)
+    ck, k = kdf(ck, dh("responder private key", message["ephemeral"]), 2)
+    assert opened(k, message, "sealed static", "static tag", h) == given("initiator public key")
+    h = mix(h, message["sealed static"] + message["static tag"])
+    ck, k = kdf(ck, dh("responder private key", given("initiator public key")), 2)
+    payload = opened(k, message, "sealed payload", "payload tag", h)
+    assert payload == given("stamp") + given("chain of the initiator").ljust(1052, b"\0")
+    assert ck == given("chaining key after message 18")
+    assert mix(h, message["sealed payload"] + message["payload tag"]) == given("hash after message 18")
+
+
+def test_mac2_of_message_18_is_keyed_with_the_cookie_of_message_17() -> None:
+    message = VALUES["message 18"]
+    assert message["mac2"] == blake2s(whole(message)[:-16], key=given("cookie"), digest_size=16).digest()
+
+
+def test_message_19_opens_as_message_2_does_to_the_chain_and_the_transport_keys_follow() -> None:
+    message = VALUES["message 19"]
+    ck, h = given("chaining key after message 18"), mix(given("hash after message 18"), message["ephemeral"])
+    (ck,) = kdf(ck, message["ephemeral"], 1)
+    (ck,) = kdf(ck, dh("initiator ephemeral private key", message["ephemeral"]), 1)
+    (ck,) = kdf(ck, dh("initiator private key", message["ephemeral"]), 1)
+    ck, hashed, k = kdf(ck, given("preshared key"), 3)
+    h = mix(h, hashed)
+    assert opened(k, message, "sealed chain", "chain tag", h) == given("chain of the responder").ljust(1108, b"\0")
+    assert ck == given("chaining key after message 19")
+    assert mix(h, message["sealed chain"] + message["chain tag"]) == given("hash after message 19")
+    assert kdf(ck, b"", 2) == [
+        given("transport key after message 19, initiator to responder"),
+        given("transport key after message 19, responder to initiator"),
+    ]
+
+
+@pytest.mark.parametrize(("number", "owner"), [(18, "initiator"), (19, "responder")])
+def test_ephemerals_and_indices_of_certified_messages_are_those_of_their_owner(number: int, owner: str) -> None:
+    message = VALUES[f"message {number}"]
+    private = X25519PrivateKey.from_private_bytes(given(f"{owner} ephemeral private key"))
+    assert message["ephemeral"] == private.public_key().public_bytes_raw()
+    assert message["sender"] == given(f"{owner} index")
+
+
+# ── transport data ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 CONTENTS = {
     "message 4 with the echo request": "echo request",

@@ -1,10 +1,11 @@
 """A network with an authority, gateways and clients, for tests of members; and what is true of all of them."""
 
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 from tunnel.config.patch import IPNetwork
 from tunnel.pki.authority import Authority
+from tunnel.pki.ipblocks import IPAddress
 from tunnel.testing.members import Member, enrol, found_authority
 from tunnel.testing.network import Network, SimulatedHost
 
@@ -37,6 +38,10 @@ class Site:
         member = enrol(host, authority or self.authority, name, **options)
         self.members.append(member)
         return member
+
+    @staticmethod
+    def addresses(*texts: str) -> tuple[IPAddress, ...]:
+        return tuple(map(ip_address, texts))
 
     @staticmethod
     def networks(*texts: str) -> tuple[IPNetwork, ...]:

@@ -52,10 +52,7 @@ GRACE = 1.0
 """Seconds, from the beginning of a round, in which those who are put off are not taken if there are others."""
 
 PENALTY = 30.0
-"""Seconds for which an address is put off when the handshake with it went unanswered or the peer there was lost."""
-
-REFUSAL = 60.0
-"""Seconds for which an address whose certificate was refused is not listened to."""
+"""Seconds for which an address is put off: its certificate was refused, its handshake unanswered, its peer lost."""
 
 ROUSING_INTERVAL = 5.0
 """Seconds in which only the first reason to ask at once counts: a network that changes has many."""
@@ -91,7 +88,6 @@ class _Candidate:
     asks: int = 0
     asked_at: float = -math.inf
     penalised_until: float = -math.inf
-    refused_until: float = -math.inf
 
 
 class Dialling:
@@ -212,7 +208,7 @@ class Dialling:
     def takes(self, endpoint: Endpoint, now: float) -> bool:
         """Whether an answer from there is of use now; if so, `taken` or `refused` is to follow."""
         candidate = self._candidates.get(_key(endpoint))
-        if candidate is None or not self.is_asking or now < candidate.refused_until:
+        if candidate is None or not self.is_asking:
             return False
         if now >= self._grace_until or not self._is_put_off(candidate, now):
             return True
@@ -240,10 +236,10 @@ class Dialling:
         return self._replace(public_key)
 
     def refused(self, endpoint: Endpoint, now: float) -> None:
-        """The certificate that came from there was not believed: the next ones would only fill the log."""
+        """The certificate that came from there was not believed. It may not even be whose address it is."""
         candidate = self._candidates.get(_key(endpoint))
         if candidate is not None:
-            candidate.refused_until = now + REFUSAL
+            candidate.penalised_until = now + PENALTY
 
     def completed(self, public_key: PublicKey) -> None:
         """There is a new session with that peer, whoever began it. Silence, if it is ours."""
@@ -312,7 +308,7 @@ class Dialling:
         """Others go first."""
         if self._state is _State.DOUBTING and _key(candidate.endpoint) != self._place:
             return True
-        return now < max(candidate.penalised_until, candidate.refused_until)
+        return now < candidate.penalised_until
 
     def _connect(self) -> None:
         self._state = _State.CONNECTED

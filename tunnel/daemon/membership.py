@@ -235,7 +235,8 @@ class Membership:
     def _show(self, loaded: LoadedIdentity) -> None:
         self._loaded = loaded
         trusted = tuple(dict.fromkeys(map(authority_hash, loaded.trust.authorities)))
-        self._device.credentials = Credentials(loaded.identity.chain, authority_hash(loaded.authority), trusted)
+        authority, is_dialled = authority_hash(loaded.authority), loaded.claims.is_server
+        self._device.credentials = Credentials(loaded.identity.chain, authority, trusted, is_dialled)
         self._warnings.watch(loaded.expiring)
 
     # ── who is there ─────────────────────────────────────────────────────────────────────────────────────────────

@@ -10,9 +10,12 @@ What it costs to refuse somebody grows with what he has shown: MAC1 for nothing,
 cookie for an address, and only who has proved an address and a key has his certificates looked at. A chain that a peer
 has shown before is not judged again, so that a rekey costs what any handshake costs.
 
-Peers come and go here, and the timestamps of those who went are remembered for a while: else whoever recorded a message
-18 could make its sender a peer again, at his own address, as soon as it is gone.
+A stranger's cookie is inside of what it seals, too, since a timestamp says nothing of somebody we do not know, or not
+any more. Else whoever recorded a message 18 could send it with a cookie of his own, and make its sender a peer at his
+address.
 """
+
+from hmac import compare_digest
 
 from tunnel.config.patch import DevicePatch
 from tunnel.endpoint import Endpoint
@@ -35,12 +38,12 @@ from tunnel.wire.certified import (
     parse_certified_initiation,
     parse_chain,
 )
-from tunnel.wire.messages import Buffer, CookieReply
+from tunnel.wire.messages import COOKIE_SIZE, Buffer, CookieReply
 from tunnel.wire.tai64n import STAMP_SIZE
 from tunnel.wire.train import Train
 
-MAX_REMEMBERED = 4096
-"""Hosts whose latest timestamp is remembered; who was heard longest ago is forgotten first."""
+_CHAIN_START = STAMP_SIZE + COOKIE_SIZE
+"""In the payload of message 18."""
 
 
 class CertifiedHandshakes:
@@ -49,7 +52,7 @@ class CertifiedHandshakes:
     `gatekeeper` has to be there as soon as the host has credentials.
     """
 
-    __slots__ = ("_enquiries", "_host", "_intake", "_peers", "_remembered", "_responder", "gatekeeper")
+    __slots__ = ("_enquiries", "_host", "_intake", "_peers", "_responder", "gatekeeper")
 
     def __init__(self, host: Host, intake: HandshakeIntake, peers: PeerTable) -> None:
         self.gatekeeper: Gatekeeper | None = None
@@ -57,7 +60,6 @@ class CertifiedHandshakes:
         self._intake = intake
         self._peers = peers
         self._enquiries = Enquiries(host, self._authority)
-        self._remembered: dict[PublicKey, bytes] = {}
         self._responder: Responder | None = None
 
     def credentials_changed(self, credentials: Credentials | None) -> None:
@@ -135,13 +137,15 @@ class CertifiedHandshakes:
         if known is None and not self._intake.has_proved_its_address(waiting, now):
             self._host.drops.count(DropReason.UNPROVED_STRANGER)
             return
-        opened = self._open_initiation(incoming, known, message, now)
+        if known is not None:
+            opened = self._open_of_peer(incoming, known, message, now)
+        else:
+            opened = self._open_of_stranger(incoming, message, waiting.endpoint, now)
         if opened is None:
             return
         timestamp, chain = opened
         peer = self._judge(known, incoming.initiator, chain, waiting.endpoint, now)
         if peer is not None:
-            self._remember(peer.public_key, timestamp)
             peer.respond_certified(incoming, timestamp, message.sender, waiting.endpoint, now)
             self._peers.reschedule(peer)
 
@@ -162,46 +166,37 @@ class CertifiedHandshakes:
         else:
             peer.derive_certified(pending, keys, message.sender, endpoint, now)
 
-    def _open_initiation(
-        self, incoming: IncomingHandshake, known: Peer | None, message: CertifiedInitiation, now: float
+    def _open_of_peer(
+        self, incoming: IncomingHandshake, peer: Peer, message: CertifiedInitiation, now: float
     ) -> tuple[bytes, Chain] | None:
-        """The timestamp and the chain in message 18, which are the initiator's, and new as far as we remember.
-
-        A peer's is remembered whatever its chain comes to, so that a refused one is not judged again and again.
-        """
-        if known is not None:
-            payload = known.handshakes.open_payload(incoming, message.payload)
-        else:
-            payload = self._open_stranger(incoming, message.payload)
-        if payload is None:
+        """The timestamp and the chain in message 18, which are the peer's, and new: once, whatever the chain is."""
+        payload = peer.handshakes.open_payload(incoming, message.payload)
+        if payload is None or not peer.handshakes.is_new(payload[:STAMP_SIZE], now):
             return None
-        timestamp, chain = payload[:STAMP_SIZE], parse_chain(payload[STAMP_SIZE:])
-        if timestamp <= self._remembered.get(incoming.initiator, b""):
+        peer.handshakes.consumed(payload[:STAMP_SIZE], now)
+        return self._parse_payload(payload)
+
+    def _open_of_stranger(
+        self, incoming: IncomingHandshake, message: CertifiedInitiation, endpoint: Endpoint, now: float
+    ) -> tuple[bytes, Chain] | None:
+        """The same of somebody who has sealed the cookie that we sent to this very address not long ago."""
+        assert self._host.identity is not None
+        shared = compute_static_shared(self._host.identity, incoming.initiator)
+        payload = incoming.consume_timestamp(shared, message.payload) if shared is not None else None
+        if payload is None:
+            self._host.drops.count(DropReason.HANDSHAKE_NOT_AUTHENTIC)
+            return None
+        if not compare_digest(payload[STAMP_SIZE:_CHAIN_START], self._intake.cookie(endpoint, now)):
             self._host.drops.count(DropReason.REPLAYED_HANDSHAKE)
             return None
-        if known is not None:
-            if not known.handshakes.is_new(timestamp, now):
-                return None
-            self._remember(incoming.initiator, timestamp)
+        return self._parse_payload(payload)
+
+    def _parse_payload(self, payload: bytes) -> tuple[bytes, Chain] | None:
+        chain = parse_chain(payload[_CHAIN_START:])
         if chain is None:
             self._host.drops.count(DropReason.CERTIFICATE_REFUSED)
             return None
-        return timestamp, chain
-
-    def _open_stranger(self, incoming: IncomingHandshake, sealed: bytes) -> bytes | None:
-        assert self._host.identity is not None
-        shared = compute_static_shared(self._host.identity, incoming.initiator)
-        payload = incoming.consume_timestamp(shared, sealed) if shared is not None else None
-        if payload is None:
-            self._host.drops.count(DropReason.HANDSHAKE_NOT_AUTHENTIC)
-        return payload
-
-    def _remember(self, public_key: PublicKey, timestamp: bytes) -> None:
-        """Of its holder, this is the latest."""
-        self._remembered.pop(public_key, None)
-        self._remembered[public_key] = timestamp
-        if len(self._remembered) > MAX_REMEMBERED:
-            del self._remembered[next(iter(self._remembered))]
+        return payload[:STAMP_SIZE], chain
 
     # ── what it comes to ─────────────────────────────────────────────────────────────────────────────────────────
 

@@ -134,6 +134,10 @@ class CookieGenerator:
         self._cookie = cookie
         self._cookie_expires = now + COOKIE_LIFETIME
 
+    def cookie(self, now: float) -> bytes:
+        """What the next message will carry MAC2 with; 16 zeros if there is none."""
+        return self._cookie if self.has_cookie(now) else bytes(COOKIE_SIZE)
+
     def has_cookie(self, now: float) -> bool:
         """Whether the next message will carry MAC2."""
         return bool(self._cookie) and now < self._cookie_expires

@@ -23,11 +23,15 @@ class AuthorityId(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """Ours: `chain` has at most 1024 bytes; `authority` is the one that it leads to, and one of `trusted`."""
+    """Ours: `chain` has at most 1024 bytes; `authority` is the one that it leads to, and one of `trusted`.
+
+    `is_dialled`: we tell whoever asks (message 16) who we are. Who is not dialled need not.
+    """
 
     chain: Chain
     authority: bytes
     trusted: tuple[bytes, ...]
+    is_dialled: bool = True
 
 
 class Gatekeeper(Protocol):

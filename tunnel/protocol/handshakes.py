@@ -98,6 +98,7 @@ class Handshakes:
         "_drops",
         "_has_asked_in_the_last_minute",
         "_host",
+        "_last_hastened",
         "_last_initiation_consumed",
         "_last_sent",
         "_latest_timestamp",
@@ -120,6 +121,7 @@ class Handshakes:
         self._static_shared: bytes | None = None
         self._latest_timestamp = b""
         self._last_initiation_consumed = -inf
+        self._last_hastened = -inf
         self._last_sent = -inf
         self._attempts = 0
         self._unanswered = 0
@@ -222,6 +224,11 @@ class Handshakes:
             return True
         return False
 
+    def consumed(self, timestamp: bytes, now: float) -> None:
+        """An initiation with this timestamp was new, whatever came of it: now it is not any more."""
+        self._latest_timestamp = timestamp
+        self._last_initiation_consumed = now
+
     def respond(
         self,
         peer: "Peer",
@@ -231,9 +238,10 @@ class Handshakes:
         endpoint: Endpoint,
         now: float,
     ) -> Keypair:
-        """Answer an initiation that is authentic and new."""
-        self._latest_timestamp = timestamp
-        self._last_initiation_consumed = now
+        """Answer an initiation that is authentic and new. After a plain one, those that we begin are plain too."""
+        self.consumed(timestamp, now)
+        if incoming.protocol is not CERTIFIED:
+            self.chain = ()
         self._path.authenticated(CERTIFIED_SIZE if incoming.protocol is CERTIFIED else INITIATION_SIZE, endpoint, now)
         offered = self._host.offered if is_tagged(timestamp) else None
         return self._send_response(peer, incoming, remote_index, offered, now)
@@ -279,13 +287,13 @@ class Handshakes:
     def consume_cookie_reply(self, message: CookieReply, now: float) -> None:
         """Message 3 came for our pending handshake or a keypair: the next handshake message carries the cookie.
 
-        Who wants to see a cookie before it looks at a certificate need not be kept waiting: the first one goes back at
-        once.
+        Who wants to see a cookie before it looks at a certificate need not be kept waiting: one goes back at once, and
+        the next not before the rekey timeout.
         """
-        had_cookie = self._cookie.has_cookie(now)
         if not self._cookie.consume_reply(message, now):
             self._drops.count(DropReason.UNEXPECTED_COOKIE)
-        elif self.pending is not None and self.pending.is_certified and not had_cookie:
+        elif self.pending is not None and self.pending.is_certified and now - self._last_hastened >= REKEY_TIMEOUT:
+            self._last_hastened = now
             self.wait_no_longer()
             self.initiate(now, is_retry=True)
 
@@ -327,7 +335,7 @@ class Handshakes:
         index = pending.local_index = host.indices.insert(pending)
         stamp = host.stamp() if host.offered is None else tag_stamp(host.stamp())
         if self.is_certified:
-            payload = stamp + pack_chain(self._own_chain(), INITIATION_CHAIN_SIZE)
+            payload = stamp + self._cookie.cookie(now) + pack_chain(self._own_chain(), INITIATION_CHAIN_SIZE)
             message = pack_certified_initiation(CertifiedInitiation(index, *initiator.create_initiation(payload)))
         else:
             message = pack_initiation(Initiation(index, *initiator.create_initiation(stamp)))

@@ -109,10 +109,10 @@ class HandshakeIntake:
         self._checker = CookieChecker(identity.public_key, self._host.rng) if identity else None
 
     def credentials_changed(self) -> None:
-        """We are asked in the name of other authorities, or, without credentials, of none."""
+        """We are asked in the name of other authorities, or of none."""
         credentials = self._host.credentials
         self._sizes = _SIZES if credentials is None else _SIZES | _CERTIFIED_SIZES
-        authorities = map(AuthorityId, credentials.trusted if credentials else ())
+        authorities = map(AuthorityId, credentials.trusted if credentials and credentials.is_dialled else ())
         self._checkers = {
             authority: self._checkers.get(authority) or CookieChecker(authority, self._host.rng)
             for authority in authorities

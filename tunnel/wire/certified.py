@@ -6,7 +6,7 @@ message's exact size and type; `pack_*` returns bytes.
 
     16 certificate request    type 4 | sender 4 | nonce 32 | zeros 1128 | mac1 16 | mac2 16
     17 certificate            type 4 | receiver 4 | nonce 24 | cookie 16, chain 1136, + 16
-    18 certified initiation   type 4 | sender 4 | ephemeral 32 | static 32+16 | timestamp 12, chain 1052, + 16 | mac1 16 | mac2 16
+    18 certified initiation   type 4 | sender 4 | ephemeral 32 | static 32+16 | timestamp 12, cookie 16, chain 1036, + 16 | mac1 16 | mac2 16
     19 certified response     type 4 | sender 4 | receiver 4 | ephemeral 32 | chain 1108+16 | mac1 16 | mac2 16
 
 A chain is one to two certificates in DER, the peer's first, each behind its length (2 bytes); zeros follow up to the
@@ -33,7 +33,7 @@ _RESPONSE = struct.Struct("<III32s1124s16s16s")
 _LENGTH = struct.Struct("<H")
 
 ANSWER_CHAIN_SIZE = 1168 - TAG_SIZE - COOKIE_SIZE
-INITIATION_CHAIN_SIZE = 1080 - TAG_SIZE - STAMP_SIZE
+INITIATION_CHAIN_SIZE = 1080 - TAG_SIZE - STAMP_SIZE - COOKIE_SIZE
 RESPONSE_CHAIN_SIZE = 1124 - TAG_SIZE
 """Bytes for the chain in messages 17, 18 and 19."""
 
@@ -57,7 +57,7 @@ class CertificateAnswer(NamedTuple):
 
 
 class CertifiedInitiation(NamedTuple):
-    """Message 18. `static` and `payload` (a timestamp and a chain) are sealed."""
+    """Message 18. `static` and `payload` (a timestamp, a cookie and a chain) are sealed."""
 
     sender: int
     ephemeral: bytes

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.unit.protocol.pairs import Held, hold, let_pass, peer_of
+from tests.unit.protocol.pairs import Held, hold, let_pass
 from tests.unit.protocol.test_certified import (
     AUTHORITY,
     CERTIFICATE,
@@ -25,7 +25,6 @@ from tunnel.config.patch import DevicePatch, PeerPatch
 from tunnel.endpoint import Endpoint
 from tunnel.keys import NO_PRESHARED_KEY, PrivateKey, PublicKey
 from tunnel.noise.handshake import CERTIFIED, WIREGUARD, Initiator
-from tunnel.protocol.certified import MAX_REMEMBERED
 from tunnel.protocol.constants import UNDER_LOAD_HANDSHAKES_PER_SECOND
 from tunnel.protocol.cookie import CookieGenerator
 from tunnel.protocol.credentials import AuthorityId, Chain
@@ -47,6 +46,7 @@ from tunnel.wire.certified import (
 )
 from tunnel.wire.messages import (
     COOKIE_REPLY_SIZE,
+    COOKIE_SIZE,
     Initiation,
     MessageType,
     Response,
@@ -94,15 +94,21 @@ def answer(request: bytes, chain: Chain, authority: bytes = AUTHORITY) -> bytes:
 
 
 def initiation(
-    private_key: PrivateKey, to: PublicKey, chain: Chain, *, number: int = 1, protocol: object = CERTIFIED
+    private_key: PrivateKey,
+    to: PublicKey,
+    chain: Chain,
+    *,
+    number: int = 1,
+    protocol: object = CERTIFIED,
+    cookie: bytes = bytes(COOKIE_SIZE),
 ) -> bytes:
-    """An authentic message 18 with a right MAC1 and no cookie; or one that was made as message 1 is."""
+    """An authentic message 18 with a right MAC1, `cookie` inside and no MAC2; or one that was made as message 1 is."""
     ephemeral = PrivateKey(number.to_bytes(32, "big"))
     assert protocol in (CERTIFIED, WIREGUARD)
     initiator = Initiator(
         private_key, to, NO_PRESHARED_KEY, ephemeral, protocol=CERTIFIED if protocol is CERTIFIED else WIREGUARD
     )
-    payload = number.to_bytes(12, "big") + pack_chain(chain, INITIATION_CHAIN_SIZE)
+    payload = number.to_bytes(12, "big") + cookie + pack_chain(chain, INITIATION_CHAIN_SIZE)
     message = CertifiedInitiation(7, *initiator.create_initiation(payload))
     return CookieGenerator(to).add_macs(pack_certified_initiation(message), 0.0)
 
@@ -299,7 +305,8 @@ def test_who_sends_many_recorded_requests_in_many_names_gets_cookies_after_the_f
 
 def test_a_cookie_is_good_only_where_it_was_sent(members: Members) -> None:
     gateway, stranger = members.host("gateway"), PrivateKey(b"s" * 32)
-    message = initiation(stranger, gateway.public_key, (b"stranger",))
+    cookie = gateway.device._intake.cookie(THIEF, members.network.clock.now())
+    message = initiation(stranger, gateway.public_key, (b"stranger",), cookie=cookie)
     proved = with_cookie(members, gateway, message, THIEF)
     arrive(members, gateway, proved, replace(THIEF, port=1000))
     assert members.registers[gateway].presented_by == []
@@ -318,9 +325,10 @@ def test_a_cookie_for_a_question_is_none_for_a_handshake(members: Members) -> No
 def test_a_stranger_who_is_refused_leaves_nothing_behind(members: Members) -> None:
     gateway = members.host("gateway")
     before = state(gateway)
+    cookie = gateway.device._intake.cookie(THIEF, members.network.clock.now())
     for number in range(1, 20):
         key = PrivateKey(number.to_bytes(32, "big"))
-        message = initiation(key, gateway.public_key, (b"stranger",), number=number)
+        message = initiation(key, gateway.public_key, (b"stranger",), number=number, cookie=cookie)
         assert arrive(members, gateway, with_cookie(members, gateway, message, THIEF)) == []
     assert drops(gateway, DropReason.CERTIFICATE_REFUSED) == 19
     assert state(gateway) == before
@@ -367,7 +375,7 @@ def test_an_initiation_in_the_name_of_a_low_order_key_is_refused(members: Member
     state.mix_key(ephemeral.exchange(gateway.public_key.raw))
     static = state.encrypt_and_hash(point.raw)
     state.mix_key(bytes(32))
-    payload = state.encrypt_and_hash(bytes(12) + pack_chain((b"nobody",), INITIATION_CHAIN_SIZE))
+    payload = state.encrypt_and_hash(bytes(28) + pack_chain((b"nobody",), INITIATION_CHAIN_SIZE))
     message = pack_certified_initiation(CertifiedInitiation(7, ephemeral.public_key.raw, static, payload))
     message = CookieGenerator(gateway.public_key).add_macs(message, 0.0)
     assert arrive(members, gateway, with_cookie(members, gateway, message, THIEF)) == []
@@ -517,22 +525,16 @@ def test_the_peer_itself_comes_back(members: Members) -> None:
     assert gateway.device.has_session(laptop.public_key, members.network.clock.now())
 
 
-def test_after_a_restart_a_recorded_initiation_makes_a_peer_but_no_session(members: Members) -> None:
-    """As in WireGuard, whose argument holds: there is nothing yet to disturb, and the peer itself has a later stamp."""
+def test_after_a_restart_a_recorded_initiation_makes_no_peer_either(members: Members) -> None:
+    """Nothing is remembered, but the cookie that was sealed in it is none of the thief's."""
     laptop, gateway = connect(members)
     credentials = gateway.device.credentials
     assert credentials is not None
     gateway.restart()
     members.equip(gateway, credentials)
     arrive(members, gateway, with_cookie(members, gateway, laptop.sent_of(INITIATION)[0], THIEF))
-    assert peer_of(gateway, laptop).path.endpoint == THIEF
-    assert not gateway.device.has_session(laptop.public_key, members.network.clock.now())
-    members.network.run(200)
-    laptop.device.handshake(gateway.public_key, members.network.clock.now())
-    members.network.flush(laptop)
-    members.network.run(6)
-    assert gateway.device.has_session(laptop.public_key, members.network.clock.now())
-    assert peer_of(gateway, laptop).path.endpoint == laptop.endpoint
+    assert drops(gateway, DropReason.REPLAYED_HANDSHAKE) == 1
+    assert state(gateway) == (0, 0, 0)
 
 
 def test_a_refused_initiation_of_a_peer_is_judged_once_however_often_it_is_sent(members: Members) -> None:
@@ -549,12 +551,30 @@ def test_a_refused_initiation_of_a_peer_is_judged_once_however_often_it_is_sent(
     assert drops(gateway, DropReason.REPLAYED_HANDSHAKE) == 5
 
 
-def test_only_so_many_timestamps_are_remembered(members: Members) -> None:
-    gateway = members.host("gateway")
-    certified = gateway.device._certified
-    for number in range(MAX_REMEMBERED + 10):
-        certified._remember(PublicKey(number.to_bytes(32, "big")), b"t" * 12)
-    assert len(certified._remembered) == MAX_REMEMBERED
+def test_after_a_plain_initiation_of_a_peer_ours_are_plain_too(members: Members) -> None:
+    """Somebody who is configured by hand has shown a certificate once, and has none any more."""
+    laptop, gateway = connect(members)
+    laptop.device.credentials = None
+    members.network.run(10)
+    laptop.device.handshake(gateway.public_key, members.network.clock.now())
+    members.network.flush(laptop)
+    members.network.run(10)
+    gateway.device.handshake(laptop.public_key, members.network.clock.now())
+    members.network.flush(gateway)
+    members.network.run(1)
+    assert gateway.sent_of(INITIATION) == []
+    assert len(gateway.sent_of(MessageType.HANDSHAKE_INITIATION)) == 1
+
+
+def test_who_is_not_dialled_does_not_say_who_it_is(members: Members) -> None:
+    laptop, other = members.host("laptop"), members.host("other")
+    credentials = laptop.device.credentials
+    assert credentials is not None
+    laptop.device.credentials = replace(credentials, is_dialled=False)
+    members.dial(other, laptop)
+    members.network.run(1)
+    assert laptop.sent == []
+    assert drops(laptop, DropReason.WRONG_MAC1) == 1
 
 
 def test_a_recorded_response_is_not_taken_twice(members: Members) -> None:

@@ -182,7 +182,7 @@ def test_message_17_opens_to_the_cookie_and_the_chain() -> None:
     assert answer == given("cookie") + given("chain of the responder").ljust(1136, b"\0")
 
 
-def test_message_18_opens_as_message_1_does_to_the_stamp_and_the_chain() -> None:
+def test_message_18_opens_as_message_1_does_to_the_stamp_the_cookie_and_the_chain() -> None:
     message = VALUES["message 18"]
     ck = blake2s(b"Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s").digest()
     h = mix(ck, b"tunnel v1 certified handshake", given("responder public key"), message["ephemeral"])
@@ -192,7 +192,7 @@ def test_message_18_opens_as_message_1_does_to_the_stamp_and_the_chain() -> None
     h = mix(h, message["sealed static"] + message["static tag"])
     ck, k = kdf(ck, dh("responder private key", given("initiator public key")), 2)
     payload = opened(k, message, "sealed payload", "payload tag", h)
-    assert payload == given("stamp") + given("chain of the initiator").ljust(1052, b"\0")
+    assert payload == given("stamp") + given("cookie") + given("chain of the initiator").ljust(1036, b"\0")
     assert ck == given("chaining key after message 18")
     assert mix(h, message["sealed payload"] + message["payload tag"]) == given("hash after message 18")
 

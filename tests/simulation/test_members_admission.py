@@ -104,14 +104,14 @@ def test_whoever_was_forgotten_comes_back_by_itself() -> None:
 # ── who is refused ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_host_that_is_no_server_admits_nobody_and_is_not_dialled() -> None:
+def test_a_host_that_is_no_server_is_silent_when_it_is_asked() -> None:
     site = Site()
     laptop = site.client(2, peers=(), dns_names=["laptop"])
     other = site.client(3, peers=["laptop"])
     site.network.names["laptop"] = [laptop.host.endpoint]
     site.network.run(60)
     assert laptop.host.device.snapshot(0).peers == other.host.device.snapshot(0).peers == ()
-    assert other.membership.refusals["wrong_usage"] >= 1
+    assert laptop.host.sent == []
 
 
 def test_a_client_whose_key_is_known_to_a_stranger_does_not_let_it_in() -> None:

@@ -88,11 +88,15 @@ def up(
 
 def find_interface(target: str | None, options: "IdentityOptions", places: Places) -> "ConfigFile | IdentityInterface":
     """A configuration file, unless there are options in place of one, or nothing at all. Raise `ConfigError`."""
-    from tunnel.cli.config_file import ConfigFile
+    from tunnel.cli.config_file import ConfigFile, may_be_there
     from tunnel.cli.identity_interface import IdentityInterface
 
     if target is not None and not options.first:
         return ConfigFile.find(target, places.configs)
+    for file in [directory / f"{target}.conf" for directory in places.configs]:
+        if target is not None and may_be_there(file):
+            why = f"{options.first} goes without a configuration file: put it in there, or choose another name"
+            raise ConfigError(why, source=str(file))
     return IdentityInterface.find(target, options, places.identity)
 
 
@@ -107,9 +111,10 @@ def find_passphrase(config: "TunnelConfig", file: Path | None) -> bytes | None:
             raise ConfigError("the configuration has no Identity that it could unlock", key="--passphrase-file")
         return None
     from tunnel.cli.secret_files import known_passphrase
-    from tunnel.daemon.identity import read_identity
+    from tunnel.daemon.identity import IdentityFiles, read_identity
     from tunnel.pki.store import is_encrypted
 
+    IdentityFiles(certificates.identity, certificates.authorities, certificates.crls).check_there()
     if file is None and not is_encrypted(read_identity(certificates.identity)):
         return None
     return known_passphrase(file, str(certificates.identity), "--passphrase-file")

@@ -98,7 +98,10 @@ class Enrolment:
             unix_now = self._clock.now() + self._clock.unix_offset()
             before = self.membership.identity
             loaded = await asyncio.to_thread(self._files.read, unix_now, before)
-            self.membership.renew(loaded, self._clock.now())
+            try:
+                self.membership.renew(loaded, self._clock.now())
+            except ConfigError as error:
+                raise ConfigError(error.why, source=str(self._files.identity)) from None
         self._turn()
 
     # ── waiting ──────────────────────────────────────────────────────────────────────────────────────────────────

@@ -99,7 +99,7 @@ class IdentityFiles:
 
         Raise `ConfigError`.
         """
-        self._check_files()
+        self.check_there()
         identity = self._read_identity()
         known = self._read_issuers(identity)
         issuers = _in_force(known, now)
@@ -117,7 +117,8 @@ class IdentityFiles:
         )
         return LoadedIdentity(identity, verified.claims, trust, verified.authority, expiring)
 
-    def _check_files(self) -> None:
+    def check_there(self) -> None:
+        """Raise `ConfigError` that says where a missing one comes from."""
         _check_file(self.identity, "tunnel cert issue makes one")
         for path in self.authorities:
             _check_file(path, "the ca.pem of a CA belongs there")

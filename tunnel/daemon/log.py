@@ -9,6 +9,7 @@ somebody on the network can cause goes through `RateLimited`.
 
 import logging
 import logging.handlers
+import math
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -98,14 +99,14 @@ class RateLimited:
         self._printed_at: dict[str, float] = {}
         self._left_out: dict[str, int] = {}
 
-    def log(self, level: int, kind: str, line: str) -> None:
-        """Print `line`, unless one of its `kind` was printed just now."""
+    def log(self, level: int, kind: str, line: str, interval: float | None = None) -> None:
+        """Print `line`, unless one of its `kind` was printed just now; `interval` is for this kind alone."""
         if not self._logger.isEnabledFor(level):
             return
         now = self._clock.now()
         if kind not in self._printed_at:
             kind = self._admit(kind, now)
-        if now - self._printed_at.get(kind, -self._interval) < self._interval:
+        if now - self._printed_at.get(kind, -math.inf) < (self._interval if interval is None else interval):
             self._left_out[kind] = self._left_out.get(kind, 0) + 1
             return
         self._printed_at[kind] = now

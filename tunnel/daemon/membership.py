@@ -38,6 +38,9 @@ from tunnel.protocol.events import Event, HandshakeCompleted, HandshakeUnanswere
 PATIENCE = 3.0
 """Seconds without an answer until it is worth a line."""
 
+REMIND = 60.0
+"""Seconds between lines about the same trouble, which others go on making."""
+
 _NOT_WANTED = DevicePatch()
 
 
@@ -219,9 +222,9 @@ class Membership:
         """Our files have changed. Raise `ConfigError`, with nothing changed, for what only a restart can do."""
         before = self._loaded
         if loaded.claims.public_key != before.claims.public_key:
-            raise ConfigError("the identity has another private key: restart the interface to use it")
+            raise ConfigError("has another private key: restart the interface to use it")
         if loaded.claims.addresses != before.claims.addresses:
-            raise ConfigError("the identity has other addresses: restart the interface to use them")
+            raise ConfigError("has other addresses: restart the interface to use them")
         for removed in self._admission.renew(loaded.claims, loaded.trust, now + self._unix_offset()):
             self._remove(removed, now)
         self._show(loaded)
@@ -282,9 +285,8 @@ class Membership:
 
     def _refuse(self, error: CertificateError, who: str, endpoint: Endpoint) -> None:
         """One line for each kind of problem and place, at most."""
-        self._lines.log(
-            logging.WARNING, f"refused {error.problem.value} {endpoint.host}", f"peer refused {who} why={error}"
-        )
+        kind = f"refused {error.problem.value} {endpoint.host}"
+        self._lines.log(logging.WARNING, kind, f"peer refused {who} why={error}", REMIND)
 
     def _say_admitted(self, admitted: Admitted, what: str) -> None:
         by = f"dialled={admitted.dialled_as}" if admitted.dialled_as else f"authority={admitted.authority}"
@@ -303,7 +305,7 @@ class Membership:
             line = f"dialling unanswered names={_join(self.dialling.names)} for={now - since:.0f}s"
         else:
             return
-        self._lines.log(logging.WARNING, "dialling", line)
+        self._lines.log(logging.WARNING, line.partition(" for=")[0], line, REMIND)
 
 
 def _join(names: Sequence[EndpointName]) -> str:

@@ -11,6 +11,7 @@ from tunnel.cli.config_file import ConfigFile
 from tunnel.cli.identity_interface import IdentityInterface, IdentityOptions
 from tunnel.cli.up import find_interface, find_passphrase
 from tunnel.config.model import CertificateConfig, InterfaceConfig, TunnelConfig
+from tunnel.errors import ConfigError
 from tunnel.keys import NO_PRIVATE_KEY, PrivateKey
 
 GOOD = f"[Interface]\nPrivateKey = {PrivateKey(bytes(range(32))).to_base64()}\n"
@@ -76,9 +77,17 @@ def test_a_name_alone_means_a_configuration_whatever_identity_there_is(tmp_path:
 def test_a_name_with_options_is_only_that_of_the_interface(tmp_path: Path) -> None:
     _write(tmp_path, GOOD)
     (tmp_path / "tunnel" / "identity.pem").touch()
-    interface = find_interface("wg0", IdentityOptions(port="443"), places_in(tmp_path))
+    interface = find_interface("office", IdentityOptions(port="443"), places_in(tmp_path))
     assert isinstance(interface, IdentityInterface)
-    assert interface.name == "wg0"
+    assert interface.name == "office"
+
+
+def test_options_do_not_silently_take_the_place_of_a_configuration_file(tmp_path: Path) -> None:
+    file = _write(tmp_path, GOOD)
+    with pytest.raises(ConfigError) as caught:
+        find_interface("wg0", IdentityOptions(port="443"), places_in(tmp_path))
+    why = "--port goes without a configuration file: put it in there, or choose another name"
+    assert str(caught.value) == f"{file}: {why}"
 
 
 def test_nothing_at_all_means_the_identity_of_the_host(tmp_path: Path) -> None:
@@ -116,7 +125,7 @@ def test_each_option_is_read_and_refused_by_its_name(tmp_path: Path, option: str
 
 def test_an_identity_that_is_not_there_is_refused(folder: Path) -> None:
     result = invoke("up", "--identity", "absent.pem", directory=folder)
-    assert error_of(result) == f"{folder}/absent.pem: No such file or directory"
+    assert error_of(result) == f"{folder}/absent.pem: no such file: tunnel cert issue makes one"
 
 
 def test_an_identity_that_everybody_can_read_is_refused(ca: Path) -> None:
@@ -129,7 +138,7 @@ def test_an_identity_that_everybody_can_read_is_refused(ca: Path) -> None:
 def test_the_background_gets_the_options_with_absolute_paths(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     result = invoke("up", "-d", "--identity", "absent.pem", "--peer", "gw", directory=folder)
     assert result.exit_code == 1
-    assert capfd.readouterr().err == f"tunnel: {folder}/absent.pem: No such file or directory\n"
+    assert capfd.readouterr().err == f"tunnel: {folder}/absent.pem: no such file: tunnel cert issue makes one\n"
 
 
 def test_the_background_gets_the_passphrase_file_with_its_absolute_path(

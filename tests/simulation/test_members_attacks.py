@@ -110,8 +110,8 @@ def test_a_recording_does_not_mislead_a_client_that_was_restarted(source: Endpoi
 
 
 def test_a_client_that_left_gets_no_session_by_what_it_once_said() -> None:
-    """From its own address, and while its cookie still holds, it may be a peer again; without the key it goes by itself,
-    and has to give way to anybody who claims what it has.
+    """From its own address, and while its cookie still holds, it may be a peer again; without the key it goes by
+    itself, and has to give way to anybody who claims what it has.
     """
     site = Site()
     gateway, client = site.gateway(), site.client()

@@ -140,11 +140,9 @@ def test_a_peer_with_a_certificate_whom_wg_removes_loses_its_route_and_may_come_
 @pytest.mark.slow
 def test_a_name_that_the_file_does_not_allow_is_turned_away(mixture: Mixture) -> None:
     visitor = mixture.site.client("visitor", 9)
-    process = visitor.start()
-    mixture.gateway.says("peer refused", "name that is not allowed here: visitor")
-    assert not is_reachable(visitor.namespace, mixture.gateway.inner_ipv4)
-    process.terminate()
-    process.wait(5)
+    with visitor.running():
+        mixture.gateway.says("peer refused", "name that is not allowed here: visitor")
+        assert not is_reachable(visitor.namespace, mixture.gateway.inner_ipv4)
 
 
 def test_the_list_that_the_file_names_is_watched(mixture: Mixture) -> None:

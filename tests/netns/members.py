@@ -163,8 +163,10 @@ class Member:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("".join(f"{address} {name}\n" for name, address in self.names.items()))
 
-    def forget_names(self) -> None:
+    def remove_files(self) -> None:
+        """Those that are not in a test's own folder: the names, and the socket that a killed process has left."""
         shutil.rmtree(NETNS_FILES / self.namespace.name, ignore_errors=True)
+        (SOCKETS / f"{self.interface}.sock").unlink(missing_ok=True)
 
     # ── up and down ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -181,6 +183,16 @@ class Member:
     def start(self, *options: str) -> subprocess.Popen[str]:
         """``tunnel up NAME …`` in the foreground, without waiting for it."""
         return self.namespace.popen(*self.command(*options), log=self.log_file)
+
+    @contextmanager
+    def running(self, *options: str) -> Iterator[None]:
+        """``tunnel up NAME …`` in the foreground, until the block is left; nothing is waited for."""
+        process = self.start(*options)
+        try:
+            yield
+        finally:
+            process.terminate()
+            process.wait(5)
 
     def refused(self, *options: str) -> str:
         """``tunnel up NAME …`` must fail with one line and status 1: what it said, without ``tunnel: ``."""
@@ -250,9 +262,6 @@ class Member:
 
         return eventually(found, f"{self.label} says {' … '.join(words)}; it says:\n{self.log}")
 
-    def has_socket_file(self) -> bool:
-        return (SOCKETS / f"{self.interface}.sock").exists()
-
 
 def forward(namespace: Namespace) -> None:
     """Let it pass on what is not for itself."""
@@ -292,9 +301,10 @@ class Site:
 
     def add(self, label: str, number: int, identity: Path, *options: str) -> Member:
         """A host with that identity and without a cable; everybody knows everybody's name outside."""
-        namespace = self.stack.enter_context(Namespace(f"{self.tag}-{label}"))
+        namespace = Namespace(f"{self.tag}-{label}")
         member = Member(namespace, label, interface_name(f"{self.tag}{number}"), number, identity, options)
-        self.stack.callback(member.forget_names)
+        self.stack.callback(member.remove_files)  # when the namespace and its processes are gone
+        self.stack.enter_context(namespace)
         self.members[label] = member
         for one in self.members.values():
             one.know({dns_name(other.label): other.outer_ipv4 for other in self.members.values()})

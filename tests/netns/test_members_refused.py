@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -59,7 +60,7 @@ def resign(office: Office, path: Path, **changes: object) -> None:
 
 def missing(office: Office, path: Path) -> tuple[Sequence[str], str]:
     path.unlink()
-    return (), "such file"
+    return (), "no such file: tunnel cert issue makes one"
 
 
 def readable_by_others(office: Office, path: Path) -> tuple[Sequence[str], str]:
@@ -210,13 +211,11 @@ def turned_away(site: Site, member: Member, problem: str, *words: str) -> None:
     """The gateway refuses it for that reason: one line, one count, no peer, no route, and nobody else suffers."""
     gateway = site.members["gw"]
     before, routes, peers = gateway.refusals.get(problem, 0), gateway.routes, gateway.peers
-    process = member.start(f"--peer={dns_name('gw')}")
-    print(gateway.says("warning: peer refused", *words))
-    eventually(lambda: gateway.refusals.get(problem, 0) > before, f"{problem} is counted")
-    assert (gateway.routes, gateway.peers) == (routes, peers)
-    assert not is_reachable(member.namespace, gateway.inner_ipv4)
-    process.terminate()
-    process.wait(5)
+    with member.running(f"--peer={dns_name('gw')}"):
+        print(gateway.says("warning: peer refused", *words))
+        eventually(lambda: gateway.refusals.get(problem, 0) > before, f"{problem} is counted")
+        assert (gateway.routes, gateway.peers) == (routes, peers)
+        assert not is_reachable(member.namespace, gateway.inner_ipv4)
     ping(site.members["ok1"].namespace, gateway.inner_ipv4, count=1)
 
 
@@ -275,12 +274,10 @@ def test_who_has_a_certificate_of_another_ca_hears_nothing(strict: Site, tmp_pat
     stranger = strict.put("outsider", 17, other.issue_client("ok-outsider", 17))
     gateway = strict.members["gw"]
     before = gateway.log, gateway.refusals
-    process = stranger.start(f"--peer={dns_name('gw')}")
-    stranger.says("dialling unanswered")
-    assert (gateway.log, gateway.refusals) == before
-    assert stranger.status()["peers"] == []
-    process.terminate()
-    process.wait(5)
+    with stranger.running(f"--peer={dns_name('gw')}"):
+        stranger.says("dialling unanswered")
+        assert (gateway.log, gateway.refusals) == before
+        assert stranger.status()["peers"] == []
 
 
 # ---- at the client --------------------------------------------------------------------------------------------------
@@ -294,20 +291,25 @@ def dialling(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         yield site
 
 
-def not_taken(site: Site, gateway: Member, dialled: str, problem: str, *words: str) -> None:
-    """The client refuses what answers there: one line, one count, no peer."""
+@contextmanager
+def dialled(site: Site, gateway: Member, name: str) -> Iterator[Member]:
+    """A client that dials that host by that name."""
     laptop = site.members["laptop"]
     laptop.log_file.unlink(missing_ok=True)
     gateway.up("--port=51820")
-    laptop.know({dialled: gateway.outer_ipv4})
-    process = laptop.start(f"--peer={dialled}")
-    print(laptop.says("warning: peer refused", f"name={dialled}", *words))
-    assert laptop.refusals == {problem: 1}
-    assert laptop.status()["peers"] == []
-    assert laptop.routes == set()
-    process.terminate()
-    process.wait(5)
+    laptop.know({name: gateway.outer_ipv4})
+    with laptop.running(f"--peer={name}"):
+        yield laptop
+        assert laptop.status()["peers"] == []
+        assert laptop.routes == set()
     gateway.down()
+
+
+def not_taken(site: Site, gateway: Member, name: str, problem: str, *words: str) -> None:
+    """The client refuses what answers there: one line, one count, no peer."""
+    with dialled(site, gateway, name) as laptop:
+        print(laptop.says("warning: peer refused", f"name={name}", *words))
+        assert laptop.refusals == {problem: 1}
 
 
 def test_a_gateway_that_is_dialled_by_a_name_that_it_does_not_have_is_not_taken(dialling: Site) -> None:
@@ -316,9 +318,10 @@ def test_a_gateway_that_is_dialled_by_a_name_that_it_does_not_have_is_not_taken(
 
 
 @pytest.mark.slow
-def test_a_host_that_only_dials_is_not_taken_for_a_gateway(dialling: Site) -> None:
-    client = dialling.client("phone", 3)
-    not_taken(dialling, client, dns_name("phone"), "wrong_usage", "why=certificate not issued for this use")
+def test_a_host_that_only_dials_does_not_answer(dialling: Site) -> None:
+    with dialled(dialling, dialling.client("phone", 3), dns_name("phone")) as laptop:
+        laptop.says("warning: dialling unanswered", "phone.example.com:51820")
+        assert laptop.refusals == {}
 
 
 @pytest.mark.slow

@@ -24,7 +24,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -166,6 +166,8 @@ class Member:
     def remove_files(self) -> None:
         """Those that are not in a test's own folder: the names, and the socket that a killed process has left."""
         shutil.rmtree(NETNS_FILES / self.namespace.name, ignore_errors=True)
+        with suppress(OSError):  # not there, or others have files in it
+            NETNS_FILES.rmdir()
         (SOCKETS / f"{self.interface}.sock").unlink(missing_ok=True)
 
     # ── up and down ──────────────────────────────────────────────────────────────────────────────────────────────

@@ -26,7 +26,6 @@ class Chaos:
         self.gateways = [self.site.gateway("gw1", 1), self.site.gateway("gw2", 254)]
         self.clients = [self.site.client(number, peers=["gw1", "gw2"]) for number in range(2, 7)]
         self.revoked: list[Member] = []
-        self.serials: dict[int, float] = {}
         self.places = 0
         self.lists = 0
 

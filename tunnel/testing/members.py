@@ -57,6 +57,8 @@ class Member:
         self.files = files
         self.config = config
         self.lines: list[str] = []
+        self.serials = [files.certificate.serial_number]
+        """Of all certificates that it ever had."""
         self.configured: set[PublicKey] = set()
         """Peers that somebody made by hand."""
         self._log = logging.Logger(request.name)
@@ -66,11 +68,6 @@ class Member:
     @property
     def name(self) -> str:
         return self.request.name
-
-    @property
-    def serial(self) -> int:
-        """Of its certificate."""
-        return self.files.certificate.serial_number
 
     @property
     def peers(self) -> list[str]:
@@ -97,6 +94,7 @@ class Member:
         """Replace the files, which are read at once; raise `CertificateError`, with nothing changed."""
         self.membership.renew(self._load(files), self.host.network.clock.now())
         self.files = files
+        self.serials.append(files.certificate.serial_number)
         self.host.network.flush(self.host)
 
     # ── power ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -157,9 +155,9 @@ def found_authority(network: Network, name: str = "Example CA", *, lasts: float 
 def revoke(
     network: Network, authority: Authority, *members: Member, number: int = 1, lasts: float | None = None
 ) -> x509.CertificateRevocationList:
-    """A list of the certificates that they have now."""
+    """A list of all certificates that they have had so far, as ``tunnel cert revoke NAME`` makes it."""
     now = unix_now(network)
-    revoked: Mapping[int, float] = {member.serial: now for member in members}
+    revoked: Mapping[int, float] = {serial: now for member in members for serial in member.serials}
     return build_crl(authority, revoked, number, _issued_at(network, CRL_DAYS, lasts), days=CRL_DAYS)
 
 

@@ -238,7 +238,9 @@ def test_a_name_that_is_not_allowed_is_turned_away(strict: Site) -> None:
 def test_an_address_that_somebody_has_is_not_given_to_another(strict: Site) -> None:
     certificate = issue(strict.office.keeper(), replace(LAPTOP, name="ok-thief"), os.urandom, NOW)
     thief = forged(strict, "ok-thief", 12, certificate)
-    turned_away(strict, thief, "overlap", "why=address of somebody else: 10.9.0.2 is ok1's already")
+    turned_away(
+        strict, thief, "overlap", "why=address of somebody else: ok-thief claims 10.9.0.2, which is ok1's already"
+    )
     ping(strict.members["ok1"].namespace, strict.members["gw"].inner_ipv4)
 
 

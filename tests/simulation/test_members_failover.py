@@ -75,9 +75,6 @@ def test_who_sends_is_with_the_other_gateway_within_25_seconds_of_a_crash(age: f
     assert pair.time_to_reach(spare, every=every) < 25
 
 
-@pytest.mark.xfail(
-    strict=True, reason="packets begin the handshake anew before its timer can say that it is unanswered"
-)
 @pytest.mark.parametrize(("age", "every"), [(110.0, 1.0), (115.0, 1.0), (119.0, 1.0), (100.0, 0.05)])
 def test_packets_do_not_put_off_the_moment_when_a_crash_is_noticed(age: float, every: float) -> None:
     pair = Pair(age)

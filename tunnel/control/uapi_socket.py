@@ -260,10 +260,11 @@ class ControlSocket:
             log.debug("%s refused why=%s", operation, error)
             return format_errno(sign, error.errno)
         except TunnelError as error:
-            log.warning("%s refused why=%s", operation, error)
+            why = _one_line(error)
+            log.warning("%s refused why=%s", operation, why)
             number = error.errno if isinstance(error, EdgeError) else errno.EINVAL
-            why = _error_line(error) if operation == RELOAD else ""
-            return why + format_errno(sign, number or errno.EIO)
+            told = f"{ERROR}{why}\n" if operation == RELOAD else ""
+            return told + format_errno(sign, number or errno.EIO)
         except Exception:
             log.exception("%s failed, which is a bug", operation)
             return format_errno(sign, errno.EIO)
@@ -319,10 +320,9 @@ async def _read_operation(reader: asyncio.StreamReader) -> tuple[str, str] | Non
     return operation, body.decode("ascii", "replace").removesuffix("\n")
 
 
-def _error_line(error: TunnelError) -> str:
+def _one_line(error: TunnelError) -> str:
     """Whatever is in the text, it is one line, and can be sent."""
-    text = " ".join(str(error).split())
-    return f"{ERROR}{text.encode(errors='backslashreplace').decode()}\n"
+    return " ".join(str(error).split()).encode(errors="backslashreplace").decode()
 
 
 def _parse_set(body: str) -> DevicePatch:

@@ -262,7 +262,7 @@ class Admission:
             raise CertificateError(Problem.KEY_MISMATCH, f"{claims.name} has the key of this host")
         for address in claims.addresses:
             if address in self._own.addresses:
-                raise CertificateError(Problem.OVERLAP, f"{address} is this host's")
+                raise CertificateError(Problem.OVERLAP, f"{claims.name} claims {address}, which is this host's")
 
     # ── whether there is a place ─────────────────────────────────────────────────────────────────────────────────
 
@@ -290,11 +290,12 @@ class Admission:
                     continue
                 admitted = self._admitted.get(holder)
                 if admitted is None:
-                    raise CertificateError(
-                        Problem.OVERLAP, f"{bare(network)} is that of {holder.short}, who is configured"
-                    )
+                    whose = f"that of {holder.short}, who is configured"
+                    why = f"{newcomer.claims.name} claims {bare(network)}, which is {whose}"
+                    raise CertificateError(Problem.OVERLAP, why)
                 if not self._yields(admitted, newcomer, now, is_proved):
-                    raise CertificateError(Problem.OVERLAP, f"{bare(network)} is {admitted.claims.name}'s already")
+                    why = f"{newcomer.claims.name} claims {bare(network)}, which is {admitted.claims.name}'s already"
+                    raise CertificateError(Problem.OVERLAP, why)
                 yielding.append(holder)
         return yielding
 

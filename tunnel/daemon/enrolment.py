@@ -113,7 +113,10 @@ class Enrolment:
         return dialling.endpoints()
 
     async def first_session(self, timeout: float) -> bool:
-        """Whether there is a session with somebody whom we dial, after at most `timeout` seconds."""
+        """Whether there is a session with somebody whom we dial, after at most `timeout` seconds; none if with nobody."""
+        if not self.membership.dialling.names:
+            return False
+        _log.info("dialling %s", ", ".join(map(str, self.membership.dialling.names)))
         return await self._wait_for(lambda: self.membership.dialling.is_connected, timeout)
 
     async def _wait_for(self, condition: Callable[[], bool], timeout: float) -> bool:

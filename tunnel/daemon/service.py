@@ -193,10 +193,10 @@ class Service:
                 await self._resolver.first_answers(DNS_PATIENCE)
                 async with lifecycle.up([*self._endpoints(), *dialled]) as mtu:
                     await self._is_link_up.wait()
-                    _log.info("interface %s is up, port %d, MTU %d", self._name, self._listen_port(), mtu)
-                    if self._enrolment and config.interface.certificates and config.interface.certificates.peers:
+                    if self._enrolment is not None:
                         await self._enrolment.first_session(SESSION_PATIENCE)
                     on_ready()
+                    _log.info("interface %s is up, port %d, MTU %d", self._name, self._listen_port(), mtu)
                     try:
                         await asyncio.Event().wait()
                     finally:

@@ -144,6 +144,8 @@ class Handshakes:
         if now - self._last_sent < REKEY_TIMEOUT:
             path.timers.handshake_postponed(now)
             return
+        if not is_retry and self._last_sent > -inf and path.timers.is_pending(Timer.RETRANSMIT):
+            return  # or else whoever has packets to send would never hear that nobody answers
         shared = self._shared_with_us()
         if shared is None:
             return

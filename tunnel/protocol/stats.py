@@ -26,7 +26,10 @@ class DropReason(Reason):
     UNEXPECTED_RESPONSE = "unexpected_response", "response to no initiation of ours"
     UNPROVED_STRANGER = "unproved_stranger", "certified handshake of a stranger without a cookie, which was sent one"
     CERTIFICATE_REFUSED = "certificate_refused", "handshake with a certificate that we refuse (see the log)"
-    UNEXPECTED_CERTIFICATE = "unexpected_certificate", "certificate that we have not asked for"
+    UNEXPECTED_CERTIFICATE = (
+        "unexpected_certificate",
+        "certificate that we have not asked for, or need no more (normal)",
+    )
     UNEXPECTED_COOKIE = "unexpected_cookie", "cookie reply that is not for us, or did not authenticate"
     EXPIRED_KEYPAIR = "expired_keypair", "data under a keypair that is too old"
     TAG_FAILED = "tag_failed", "data that did not authenticate"

@@ -158,6 +158,7 @@ async def test_reload_is_done_and_answered(tmp_path: Path) -> None:
         (NetlinkError("no room for a route", errno.ENOSPC), "error=no room for a route\nerrno=28\n\n"),
         (AssertionError("a bug"), "errno=5\n\n"),
     ],
+    ids=["of a file", "of a file with a strange name", "of the kernel", "by a bug"],
 )
 async def test_a_reload_that_is_refused_says_why_in_one_line(tmp_path: Path, refusal: Exception, answer: str) -> None:
     handler = RecordingHandler()

@@ -358,7 +358,7 @@ def test_a_default_route_is_taken_where_it_does_no_harm() -> None:
 def test_a_network_of_somebody_who_is_there_is_refused(taken: str) -> None:
     host = server()
     host.admit(issued_to(CA, "laptop", "10.9.0.4", taken))
-    with refused(Problem.OVERLAP, f"{taken} is laptop's already"):
+    with refused(Problem.OVERLAP, f"claims {taken}, which is laptop's already"):
         host.admit(issued_to(CA, "phone", "10.9.0.6", taken))
     assert host.names() == ["laptop"]
 
@@ -413,7 +413,7 @@ def test_a_peer_that_is_configured_never_yields() -> None:
     host = server()
     laptop = key_of("old laptop").public_key
     host.roster.configure(laptop, *networks("10.9.0.2/32"))
-    with refused(Problem.OVERLAP, f"10.9.0.2 is that of {laptop.short}, who is configured"):
+    with refused(Problem.OVERLAP, f"claims 10.9.0.2, which is that of {laptop.short}, who is configured"):
         host.admit(LAPTOP_CERTIFICATE)
 
 
@@ -427,7 +427,7 @@ def test_an_address_that_was_taken_from_a_peer_by_hand_is_still_claimed_by_it() 
 
 def test_our_own_address_is_nobody_elses() -> None:
     host = server()
-    with refused(Problem.OVERLAP, "10.9.0.1 is this host's"):
+    with refused(Problem.OVERLAP, "claims 10.9.0.1, which is this host's"):
         host.admit(issued_to(CA, "laptop", "10.9.0.1"))
 
 
@@ -546,7 +546,7 @@ def test_an_answer_takes_nothing_from_who_has_a_session() -> None:
     host = Host(HUB)
     host.admit(gateway("sibling", "10.9.0.10"))
     for answer in (SERVER, gateway("gateway", "10.9.0.1", called="sibling")):
-        with refused(Problem.OVERLAP, "10.9.0.0/24 is sibling's already"):
+        with refused(Problem.OVERLAP, "claims 10.9.0.0/24, which is sibling's already"):
             host.dial(answer)
 
 

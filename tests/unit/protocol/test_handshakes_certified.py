@@ -583,8 +583,8 @@ def test_a_recorded_response_is_not_taken_twice(members: Members) -> None:
     assert drops(laptop, DropReason.UNEXPECTED_RESPONSE) == 1
 
 
-def test_a_late_response_is_outrun_by_the_packets_that_its_new_chain_lets_go(members: Members) -> None:
-    """To judge the chain applies a patch, which lets packets that wait begin the next handshake."""
+def test_a_late_response_that_shows_a_new_chain_still_makes_the_session(members: Members) -> None:
+    """To judge the chain applies a patch, which must not begin the next handshake for the packets that wait."""
     laptop, gateway = connect(members)
     members.network.run(200)
     members.renew(gateway, "renewed")
@@ -594,9 +594,8 @@ def test_a_late_response_is_outrun_by_the_packets_that_its_new_chain_lets_go(mem
     members.network.clock.advance(5.0)
     let_pass(members.network)
     members.network.inject(*held[0])
-    members.network.run(6)
+    members.network.run(0.1)
     assert gateway.received == [b"waits"]
-    assert drops(laptop, DropReason.UNEXPECTED_RESPONSE) == 1
 
 
 def test_a_gatekeeper_that_takes_one_key_for_another_is_a_bug(members: Members) -> None:

@@ -113,7 +113,7 @@ class Enrolment:
         return dialling.endpoints()
 
     async def first_session(self, timeout: float) -> bool:
-        """Whether there is a session with somebody whom we dial, after at most `timeout` seconds; none if with nobody."""
+        """Whether there is a session with somebody whom we dial, after at most `timeout` seconds."""
         if not self.membership.dialling.names:
             return False
         _log.info("dialling %s", ", ".join(map(str, self.membership.dialling.names)))

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from subprocess import CompletedProcess
-from typing import Any
+from typing import Any, ClassVar
 
 from tests.netns.eventually import eventually
 from tunnel.keys import PresharedKey, PrivateKey, PublicKey
@@ -60,8 +60,42 @@ class PeerSection:
         return "\n".join(lines) + "\n"
 
 
+class Numbered:
+    """The addresses of a host, which follow from its number."""
+
+    __slots__ = ()
+    INNER: ClassVar[tuple[str, str]] = ("10.50.0", "fd50::")
+
+    namespace: Namespace
+    number: int
+
+    @property
+    def outer_ipv4(self) -> str:
+        return f"192.0.2.{self.number}"
+
+    @property
+    def outer_ipv6(self) -> str:
+        return f"2001:db8::{self.number}"
+
+    @property
+    def inner_ipv4(self) -> str:
+        return f"{self.INNER[0]}.{self.number}"
+
+    @property
+    def inner_ipv6(self) -> str:
+        return f"{self.INNER[1]}{self.number}"
+
+    @property
+    def inner(self) -> tuple[str, str]:
+        return self.inner_ipv4, self.inner_ipv6
+
+    @property
+    def port(self) -> Port:
+        return Port(self.namespace, CABLE, (f"{self.outer_ipv4}/24", f"{self.outer_ipv6}/64"))
+
+
 @dataclass(slots=True)
-class Host:
+class Host(Numbered):
     """`number` is in all its addresses; `directory` is where its file goes, `settings` more of its [Interface]."""
 
     namespace: Namespace
@@ -81,30 +115,6 @@ class Host:
     @property
     def public_key(self) -> PublicKey:
         return self.private_key.public_key
-
-    @property
-    def outer_ipv4(self) -> str:
-        return f"192.0.2.{self.number}"
-
-    @property
-    def outer_ipv6(self) -> str:
-        return f"2001:db8::{self.number}"
-
-    @property
-    def inner_ipv4(self) -> str:
-        return f"10.50.0.{self.number}"
-
-    @property
-    def inner_ipv6(self) -> str:
-        return f"fd50::{self.number}"
-
-    @property
-    def inner(self) -> tuple[str, str]:
-        return self.inner_ipv4, self.inner_ipv6
-
-    @property
-    def port(self) -> Port:
-        return Port(self.namespace, CABLE, (f"{self.outer_ipv4}/24", f"{self.outer_ipv6}/64"))
 
     def endpoint(self, *, over_ipv6: bool = False) -> str:
         return f"[{self.outer_ipv6}]:{PORT}" if over_ipv6 else f"{self.outer_ipv4}:{PORT}"

@@ -34,10 +34,10 @@ from typing import Any, Self
 
 from tests.netns.eventually import eventually
 from tests.netns.flows import connect_to, listen
-from tests.netns.hosts import BIN, CABLE, SOCKETS, interface_name
+from tests.netns.hosts import BIN, SOCKETS, Numbered, interface_name
 from tunnel.pki.authority import Authority
 from tunnel.pki.store import parse_authority
-from tunnel.testing.namespaces import Namespace, Port, Switch
+from tunnel.testing.namespaces import Namespace, Switch
 
 NETNS_FILES = Path("/etc/netns")
 NETWORKS = ("10.9.0.0/24", "fd09::/64")
@@ -111,8 +111,10 @@ def _addresses(number: int) -> tuple[str, ...]:
 
 
 @dataclass(slots=True, eq=False)
-class Member:
+class Member(Numbered):
     """`number` is in all its addresses; `options` are those of ``tunnel up`` beside the identity."""
+
+    INNER = ("10.9.0", "fd09::")
 
     namespace: Namespace
     label: str
@@ -121,30 +123,6 @@ class Member:
     identity: Path
     options: tuple[str, ...] = ()
     names: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def outer_ipv4(self) -> str:
-        return f"192.0.2.{self.number}"
-
-    @property
-    def outer_ipv6(self) -> str:
-        return f"2001:db8::{self.number}"
-
-    @property
-    def inner_ipv4(self) -> str:
-        return f"10.9.0.{self.number}"
-
-    @property
-    def inner_ipv6(self) -> str:
-        return f"fd09::{self.number}"
-
-    @property
-    def inner(self) -> tuple[str, str]:
-        return self.inner_ipv4, self.inner_ipv6
-
-    @property
-    def port(self) -> Port:
-        return Port(self.namespace, CABLE, (f"{self.outer_ipv4}/24", f"{self.outer_ipv6}/64"))
 
     @property
     def log_file(self) -> Path:

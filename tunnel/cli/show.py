@@ -20,6 +20,8 @@ RENEW_SOON = 7 * _DAY
 RENEW_NOW = _DAY
 """Seconds that a certificate has left when it is time, and when it is high time."""
 
+NOTHING = "no interface is up"
+
 _UNITS = ((_DAY, "d"), (3600, "h"), (60, "min"), (1, "s"))
 _SOCKET_OFFLOADS = ("gso", "gro")
 _SIZES = ("KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
@@ -38,16 +40,33 @@ class Section:
     styles: Mapping[str, str] = field(default_factory=dict)
 
 
-def describe(status: InterfaceStatus, now: float) -> list[Section]:
-    """The interface, then its peers, whoever talked last first. `now` is in seconds since 1970."""
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """Bytes per second."""
+
+    received: float
+    sent: float
+
+
+def describe(status: InterfaceStatus, now: float, rates: Mapping[str, Rate] | None = None) -> list[Section]:
+    """The interface, then its peers, whoever talked last first. `now` is in seconds since 1970.
+
+    `rates` are those of peers, by public key, for who has looked more than once.
+    """
+    rates = rates or {}
     peers = sorted(status.peers, key=lambda peer: -(peer.last_handshake or 0))
     return [
-        Section("interface", status.name, list(_interface_rows(status, now)), _styles(status.certificate_expires, now)),
+        Section(
+            "interface",
+            status.name,
+            list(_interface_rows(status, now, sum_rates(rates.values()) if rates else None)),
+            _styles(status.certificate_expires, now),
+        ),
         *(
             Section(
                 "peer",
                 peer.name or peer.public_key,
-                list(_peer_rows(peer, now)),
+                list(_peer_rows(peer, now, rates.get(peer.public_key))),
                 _styles(peer.certificate_expires, now),
             )
             for peer in peers
@@ -90,7 +109,7 @@ def print_colours(sections: Iterable[Section]) -> None:
         console.print(Padding(table, (0, 0, 0, indent)))
 
 
-def _interface_rows(status: InterfaceStatus, now: float) -> Iterator[tuple[str, str]]:
+def _interface_rows(status: InterfaceStatus, now: float, moving: Rate | None) -> Iterator[tuple[str, str]]:
     if status.identity is not None:
         yield "identity", status.identity
     yield from _certificate_rows(status.certificate_expires, now)
@@ -108,11 +127,13 @@ def _interface_rows(status: InterfaceStatus, now: float) -> Iterator[tuple[str, 
         yield "offloads", offloads(status.send_offloads, status.receive_offloads)
     if status.pid is not None:
         yield "process", str(status.pid)
+    if moving is not None:
+        yield "rate", rate(moving)
     yield from _drop_rows(status.drops)
     yield from _refusal_rows(status.refusals)
 
 
-def _peer_rows(peer: PeerStatus, now: float) -> Iterator[tuple[str, str]]:
+def _peer_rows(peer: PeerStatus, now: float, moving: Rate | None) -> Iterator[tuple[str, str]]:
     if peer.name is not None:
         yield "public key", peer.public_key
     if peer.admitted is not None:
@@ -125,6 +146,8 @@ def _peer_rows(peer: PeerStatus, now: float) -> Iterator[tuple[str, str]]:
     yield "allowed ips", ", ".join(peer.allowed_ips) or "(none)"
     yield "handshake", "never" if peer.last_handshake is None else ago(now - peer.last_handshake)
     yield "transfer", f"{size(peer.rx_bytes)} received, {size(peer.tx_bytes)} sent"
+    if moving is not None:
+        yield "rate", rate(moving)
     if peer.persistent_keepalive:
         yield "keepalive", f"every {duration(peer.persistent_keepalive)}"
     if peer.has_preshared_key:
@@ -196,6 +219,22 @@ def duration(seconds: float) -> str:
         count, left = divmod(left, length)
         parts += [f"{count} {unit}"] if count or parts else []
     return " ".join(part for part in parts[:2] if not part.startswith("0 ")) or "0 s"
+
+
+def sum_rates(some: Iterable[Rate]) -> Rate:
+    """Of all of them together."""
+    all_of_them = list(some)
+    return Rate(sum(one.received for one in all_of_them), sum(one.sent for one in all_of_them))
+
+
+def rate(moving: Rate) -> str:
+    """``1.21 MiB/s received, 0 B/s sent``."""
+    return f"{speed(moving.received)} received, {speed(moving.sent)} sent"
+
+
+def speed(count: float) -> str:
+    """So many bytes per second."""
+    return f"{size(count)}/s"
 
 
 def size(count: float) -> str:

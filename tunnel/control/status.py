@@ -7,42 +7,10 @@
 Everything is in the text form that a person would write (base64 keys, ``host:port``, CIDR), so that reading a status
 needs no cryptography. There is no secret in it: of a preshared key only whether there is one.
 
-The JSON form, version 1, is one object per interface. Members are never renamed or removed within a version, but new
-ones may come: readers ignore members that they do not know, and take one that is missing (a daemon that was started
-before an upgrade) for null, zero or empty. What is not known (an implementation other than ours tells less) is null.
-
-    version          1
-    name             interface name
-    public_key       base64, null without a private key
-    listen_port      UDP port
-    fwmark           0 is none
-    mtu              bytes, of the interface
-    pid              of the process that runs the interface
-    receive_buffer   bytes, granted by the kernel to the UDP socket
-    send_buffer      bytes, likewise
-    send_offloads    sorted list of what is on for packets on their way out: csum, tso4, tso6, uso4, uso6 if the kernel
-                     leaves that to us at the TUN, gso if it cuts trains at the UDP socket
-    receive_offloads the same for packets on their way in: csum … uso6 if it takes that from us, gro if it joins
-                     datagrams into trains
-    identity         the name in our own certificate, null without one
-    certificate_expires   when that ends, with what vouches for it: seconds since 1970
-    dialling         whom we look for and since when, in words; null while there is nobody to look for
-    refusals         object: problem (`tunnel.pki.problem.Problem` values) -> how many certificates were refused for it
-    drops            object: reason (`tunnel.protocol.stats.DropReason` values) -> count, only what occurred
-    peers            list of objects, in the order in which they were added:
-        public_key            base64
-        has_preshared_key     boolean
-        endpoint_name         ``host:port`` as configured, null if none was
-        endpoint              ``address:port`` in use, null while unknown
-        allowed_ips           list of CIDR texts
-        last_handshake        seconds since 1970 with fraction, null if there was none
-        rx_bytes, tx_bytes    through the tunnel, since the peer was added
-        persistent_keepalive  seconds, 0 is off
-        drops                 as above, of this peer
-        extensions            list of the names of what is in use towards this peer beyond plain WireGuard
-        name                  the name in its certificate, null for one that is configured by hand
-        certificate_expires   when that ends, with what vouches for it: seconds since 1970, null likewise
-        admitted              why it is a peer, in words: how we dialled it, or who vouches for it; null likewise
+The JSON form, version 1, is one object per interface; docs/status.md has every member with its type and unit. Members
+are never renamed or removed within a version, but new ones may come: readers ignore members that they do not know, and
+take one that is missing (a daemon that was started before an upgrade) for null, zero or empty. What is not known (an
+implementation other than ours tells less) is null.
 """
 
 import json
@@ -60,7 +28,7 @@ STATUS_VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class MemberStatus:
-    """What a certificate says of a peer; for the fields see the module's JSON form."""
+    """What a certificate says of a peer; for the fields see docs/status.md."""
 
     name: str
     certificate_expires: float
@@ -69,7 +37,7 @@ class MemberStatus:
 
 @dataclass(frozen=True, slots=True)
 class PeerStatus:
-    """One peer; for shapes and units see the module's JSON form."""
+    """One peer; for types and units see docs/status.md."""
 
     public_key: str
     has_preshared_key: bool = False
@@ -89,7 +57,7 @@ class PeerStatus:
 
 @dataclass(frozen=True, slots=True)
 class InterfaceStatus:
-    """One interface; for shapes and units see the module's JSON form."""
+    """One interface; for types and units see docs/status.md."""
 
     name: str
     public_key: str | None
@@ -160,7 +128,7 @@ class InterfaceStatus:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Read the status of a daemon that may be older or younger than we are: see the module's JSON form.
+        """Read the status of a daemon that may be older or younger than we are: see docs/status.md.
 
         Raise `ValueError` if it is no status of version 1.
         """

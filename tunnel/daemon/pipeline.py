@@ -106,6 +106,11 @@ class Pipeline:
         self._frames = [[slot[_FRAME_START:][:MAX_FRAME_SIZE]] for slot in self._slots]
         self._received = memoryview(bytearray(RECEIVE_BYTES))
 
+    @property
+    def is_running(self) -> bool:
+        """Between `start` and `stop`; not any more when the TUN device went away."""
+        return self._is_running
+
     def start(self) -> None:
         self._is_running = True
         self._watch_tun()

@@ -14,8 +14,8 @@ import errno
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,24 +25,26 @@ from tunnel.config.hairpin import hairpins
 from tunnel.config.model import CertificateConfig, Offload, TunnelConfig
 from tunnel.config.patch import DevicePatch, IPNetwork
 from tunnel.config.quick import format_quick
+from tunnel.config.routing import wanted_routes
 from tunnel.config.save import merge_snapshot
 from tunnel.config.snapshot import DeviceSnapshot
 from tunnel.control.status import InterfaceStatus
 from tunnel.control.uapi_socket import ControlSocket
 from tunnel.daemon.capabilities import find_offer
 from tunnel.daemon.clock import Clock, SystemClock
-from tunnel.daemon.lifecycle import Lifecycle, wanted_routes
+from tunnel.daemon.lifecycle import Lifecycle
 from tunnel.daemon.log import RateLimited
 from tunnel.daemon.peer_routes import PeerRoutes
 from tunnel.daemon.pipeline import Pipeline, superpacket_size
 from tunnel.daemon.resolver import Resolver
 from tunnel.daemon.stamp import Stamper
+from tunnel.daemon.systemd import Notifier, StatusLine, Watchdog, describe_peers, is_reloaded_by_hangup
 from tunnel.endpoint import Endpoint
 from tunnel.errors import ControlError, NetlinkError, TunnelError, UdpSocketError
 from tunnel.keys import PublicKey
 from tunnel.netlink.link import LinkEvent, Netlink
 from tunnel.protocol.device import Device
-from tunnel.protocol.events import Event
+from tunnel.protocol.events import Event, HandshakeCompleted, PeerClosed, SessionExpired
 from tunnel.protocol.host import DEFAULT_MTU
 from tunnel.tun.device import TunDevice
 from tunnel.udp.socket import UdpSocket
@@ -79,9 +81,11 @@ def run(
     if config is not None:
         offload, extensions = config.interface.offload, config.interface.extensions
 
+    notifier = Notifier.take_from(os.environ, os.getpid())
+
     async def serve() -> None:
         async with Netlink() as netlink:
-            service = Service(name, netlink, SystemClock(), offload, extensions)
+            service = Service(name, netlink, SystemClock(), offload, extensions, notifier)
             await service.run(config, path, on_ready, passphrase)
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -91,12 +95,15 @@ def run(
 class Service:
     """Satisfies `tunnel.control.uapi_socket.ControlHandler`."""
 
-    def __init__(self, name: str, netlink: Netlink, clock: Clock, offload: Offload, extensions: bool) -> None:
+    def __init__(
+        self, name: str, netlink: Netlink, clock: Clock, offload: Offload, extensions: bool, notifier: Notifier
+    ) -> None:
         self._name = name
         self._netlink = netlink
         self._clock = clock
         self._offload = offload
         self._wants_extensions = extensions
+        self._notifier = notifier
         self._stamper = Stamper(clock)
         self._device = Device(os.urandom, self._stamper)
         self._resolver = Resolver(clock, self._deliver)
@@ -108,7 +115,10 @@ class Service:
         self._main: asyncio.Task[None] | None = None
         self._is_link_up = asyncio.Event()
         self._is_stopping = False
+        self._is_attended = False
         self._failure: TunnelError | None = None
+        self._hangup: asyncio.Task[None] | None = None
+        self._status_line: StatusLine
         self._pipeline: Pipeline
 
     async def run(
@@ -120,8 +130,10 @@ class Service:
             config = self._identify(config, config.interface.certificates, passphrase)
         self._config = config
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        self._status_line = StatusLine(self._notifier, loop.call_later, self._describe)
+        for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop, None)
+        self._handle_hangup(loop)
         try:
             await (self._serve_bare(on_ready) if config is None else self._serve(config, path, on_ready))
         except asyncio.CancelledError:
@@ -130,6 +142,7 @@ class Service:
         except BaseExceptionGroup as group:
             raise _only_tunnel_error(group) or group from None
         finally:
+            self._status_line.stop()
             self._stamper.close()
         if self._failure is not None:
             raise self._failure
@@ -161,8 +174,27 @@ class Service:
         if not self._is_stopping:
             self._is_stopping = True
             self._failure = why
+            self._notifier.stopping()
             assert self._main is not None
             self._main.cancel()
+
+    def _handle_hangup(self, loop: asyncio.AbstractEventLoop) -> None:
+        if is_reloaded_by_hangup(self._notifier):
+            loop.add_signal_handler(signal.SIGHUP, self._hung_up)
+        elif signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # it is with nohup
+            loop.add_signal_handler(signal.SIGHUP, self._stop, None)
+
+    def _hung_up(self) -> None:
+        if self._hangup is None or self._hangup.done():
+            self._hangup = asyncio.create_task(self._reload_and_log())
+
+    async def _reload_and_log(self) -> None:
+        try:
+            await self.reload()
+        except TunnelError as error:
+            _log.warning("SIGHUP: %s; going on as before", error)
+        else:
+            _log.info("SIGHUP: identity, CAs and revocation lists were read again")
 
     # ── the two ways to run ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -175,7 +207,8 @@ class Service:
                 tasks.create_task(self._watch_link(index))
                 on_ready()
                 _log.info("interface %s is ready", tun.name)
-                await asyncio.Event().wait()
+                with self._attended():
+                    await asyncio.Event().wait()
 
     async def _serve(self, config: TunnelConfig, path: Path | None, on_ready: Callable[[], None]) -> None:
         lifecycle = Lifecycle(self._name, config, self._netlink, self._remove_interface)
@@ -198,7 +231,8 @@ class Service:
                     on_ready()
                     _log.info("interface %s is up, port %d, MTU %d", self._name, self._listen_port(), mtu)
                     try:
-                        await asyncio.Event().wait()
+                        with self._attended():
+                            await asyncio.Event().wait()
                     finally:
                         if config.interface.save_config and path is not None:
                             self._save(config, path)
@@ -242,6 +276,31 @@ class Service:
         finally:
             watcher.cancel()
             await control.close()
+
+    @contextmanager
+    def _attended(self) -> Iterator[None]:
+        """We are ready; within, the service manager hears how we are."""
+        watchdog = Watchdog(self._notifier, asyncio.get_running_loop().call_later, self._take_turn)
+        self._status_line.tell()
+        self._notifier.ready()
+        watchdog.start()
+        self._is_attended = True
+        try:
+            yield
+        finally:
+            self._is_attended = False
+            watchdog.stop()
+            self._status_line.stop()
+
+    def _take_turn(self) -> bool:
+        """Whether packets are being moved."""
+        self._pipeline.turn()
+        return self._pipeline.is_running
+
+    def _describe(self) -> str:
+        now = self._clock.now()
+        peers = self.snapshot().peers
+        return describe_peers(peers, sum(self._device.has_session(peer.public_key, now) for peer in peers))
 
     async def _remove_interface(self) -> None:
         self._device.down(self._clock.now())
@@ -305,13 +364,20 @@ class Service:
         self._resolver.forget(patch)
         if self._enrolment is not None:
             self._enrolment.membership.forget(patch, now)
+        self._status_line.changed()
         self._pipeline.turn()
 
     async def reload(self) -> None:
         """Read our identity again; raise `TunnelError`, with nothing changed, if there is none or it is not good."""
         if self._enrolment is None:
             raise TunnelError(f"{self._name}: nothing to read again: it was not started with an identity")
-        await self._enrolment.reload()
+        if self._is_attended:
+            self._notifier.reloading()
+        try:
+            await self._enrolment.reload()
+        finally:
+            if self._is_attended:
+                self._notifier.ready()
 
     def _move_socket(self, patch: DevicePatch) -> None:
         """Bind the new port, or set the new mark, before anything else changes: these can be refused."""
@@ -374,6 +440,8 @@ class Service:
 
     def _on_event(self, event: Event) -> None:
         self._events.event(event)
+        if isinstance(event, HandshakeCompleted | SessionExpired | PeerClosed):
+            self._status_line.changed()
         self._resolver.observe(event)
         if self._enrolment is not None:
             self._enrolment.observe(event)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import click
 
-from tunnel.cli.config_file import interface_name
+from tunnel.cli.completion import running
 from tunnel.cli.places import Places, pass_places
 from tunnel.control.status import InterfaceStatus
 from tunnel.control.uapi_client import ControlClient, is_answered, socket_path
@@ -31,7 +31,7 @@ Examples:
   tunnel down ./office.conf
 """
 )
-@click.argument("target", metavar="NAME|FILE")
+@click.argument("target", metavar="NAME|FILE", shell_complete=running)
 @click.option("--timeout", default=PATIENCE, show_default=True, metavar="SECONDS", help="How long it may take.")
 @pass_places
 def down(places: Places, target: str, timeout: float) -> None:
@@ -40,6 +40,8 @@ def down(places: Places, target: str, timeout: float) -> None:
     Wherever its process runs, it is asked to end as with Ctrl-C, so its PreDown and PostDown run, and SaveConfig is
     honoured.
     """
+    from tunnel.cli.config_file import interface_name
+
     name = interface_name(target)
     with ControlClient.connect(name, places.sockets) as client, _process(client) as process:
         _check_ours(client)

@@ -7,7 +7,7 @@ import errno
 
 import click
 
-from tunnel.cli.config_file import interface_name
+from tunnel.cli.completion import running
 from tunnel.cli.places import Places, pass_places
 from tunnel.control.uapi_client import request
 from tunnel.errors import ControlError, TunnelError
@@ -20,13 +20,15 @@ Examples:
   tunnel cert renew /etc/tunnel/identity.pem && tunnel reload tunnel0
 """
 )
-@click.argument("target", metavar="NAME|FILE")
+@click.argument("target", metavar="NAME|FILE", shell_complete=running)
 @pass_places
 def reload(places: Places, target: str) -> None:
     """Read identity, CAs and revocation lists again.
 
     If one of them is not good, that is said, and what was read before stays in force.
     """
+    from tunnel.cli.config_file import interface_name
+
     name = interface_name(target)
     try:
         request(name, "reload=1\n\n", directory=places.sockets)

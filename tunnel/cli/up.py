@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tunnel.cli import background
+from tunnel.cli.completion import configured, files
 from tunnel.cli.places import IDENTITY, Places, pass_places
 from tunnel.errors import ConfigError
 
@@ -31,15 +32,21 @@ With a certificate from `tunnel cert`:
   tunnel up -d --allow 'laptop-*'   a gateway that only these may join
 """
 )
-@click.argument("target", metavar="[NAME|FILE]", required=False)
+@click.argument("target", metavar="[NAME|FILE]", required=False, shell_complete=configured)
 @click.option("--peer", multiple=True, metavar="HOST[:PORT]", help="Dial it; of several, whoever answers first.")
-@click.option("--identity", metavar="FILE", help=f"Our key and certificate.  [default: {IDENTITY}]")
-@click.option("--ca", multiple=True, metavar="FILE", help="Trust this CA besides those in the identity.")
-@click.option("--crl", multiple=True, metavar="FILE", help="What a CA has revoked.")
+@click.option(
+    "--identity", metavar="FILE", shell_complete=files, help=f"Our key and certificate.  [default: {IDENTITY}]"
+)
+@click.option(
+    "--ca", multiple=True, metavar="FILE", shell_complete=files, help="Trust this CA besides those in the identity."
+)
+@click.option("--crl", multiple=True, metavar="FILE", shell_complete=files, help="What a CA has revoked.")
 @click.option("--allow", multiple=True, metavar="PATTERN", help="Only who has such a name may join; * and ? are wild.")
 @click.option("--max-peers", metavar="N", help="How many may join.  [default: 1000]")
 @click.option("--port", metavar="N", help="Listen here.  [default: 51820 if others may dial us, else any]")
-@click.option("--passphrase-file", metavar="FILE", help="Its first line unlocks the identity's key.")
+@click.option(
+    "--passphrase-file", metavar="FILE", shell_complete=files, help="Its first line unlocks the identity's key."
+)
 @click.option("-d", "--detach", is_flag=True, help="Return when the interface is ready, and leave it running.")
 @click.option("-v", "--verbose", is_flag=True, help="Log every handshake, retry and change.")
 @click.option("--ready-fd", type=int, hidden=True)

@@ -15,8 +15,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Protocol
 
-from tunnel.config.model import InterfaceConfig, IPInterface, RouteTable, TunnelConfig
+from tunnel.config.model import IPInterface, TunnelConfig
 from tunnel.config.patch import IPNetwork
+from tunnel.config.routing import wanted_routes
 from tunnel.daemon.hooks import run_every_hook, run_hooks
 from tunnel.endpoint import Endpoint
 from tunnel.errors import NetlinkError
@@ -124,12 +125,13 @@ class Lifecycle:
         await self._links.leave_link_local_off(index)
         for address in interface.addresses:
             await self._links.add_address(index, address)
-        mtu = interface.mtu if interface.mtu is not None else await self._route_mtu(endpoints)
+        mtu = interface.mtu if interface.mtu is not None else await self.route_mtu(endpoints)
         await self._links.set_link(index, mtu=mtu, txqueuelen=QUEUE_LENGTH, is_up=True)
         await self._links.add_routes(index, wanted_routes(self._config), self._table)
         return mtu
 
-    async def _route_mtu(self, endpoints: Iterable[Endpoint]) -> int:
+    async def route_mtu(self, endpoints: Iterable[Endpoint]) -> int:
+        """The MTU that suits the routes to these, where none is configured."""
         mtus = await self._links.route_mtus(endpoints, self._config.interface.fwmark)
         return inner_mtu(mtus, has_ipv6=_has_ipv6(self._config))
 
@@ -151,28 +153,6 @@ def inner_mtu(route_mtus: Sequence[int], *, has_ipv6: bool) -> int:
     if not route_mtus:
         return DEFAULT_MTU
     return max(min(route_mtus) - TUNNEL_OVERHEAD, LEAST_MTU_IPV6 if has_ipv6 else LEAST_MTU)
-
-
-def wanted_routes(config: TunnelConfig) -> list[IPNetwork]:
-    """The routes to add, the longest prefix first: the allowed IPs of all peers, each once.
-
-    In the main table, those inside the network of one of the interface's own addresses are left out: the kernel
-    makes that route itself.
-    """
-    interface = config.interface
-    if interface.table is RouteTable.OFF:
-        return []
-    networks = dict.fromkeys(network for peer in config.peers for network in peer.allowed_ips)
-    wanted = [
-        network for network in networks if interface.table is not RouteTable.AUTO or not _is_own(network, interface)
-    ]
-    return sorted(wanted, key=lambda network: -network.prefixlen)
-
-
-def _is_own(network: IPNetwork, interface: InterfaceConfig) -> bool:
-    """Whether the interface's own connected routes cover it."""
-    own = (address.network for address in interface.addresses if address.version == network.version)
-    return any(network.prefixlen >= connected.prefixlen and network.network_address in connected for connected in own)
 
 
 def _has_ipv6(config: TunnelConfig) -> bool:

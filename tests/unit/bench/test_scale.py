@@ -11,7 +11,7 @@ from tests.bench.hub import Shape, client_config, inner_address
 from tests.bench.scale import Figure, render
 from tests.bench.topology import Host
 from tunnel.config.quick import parse_quick
-from tunnel.daemon.lifecycle import wanted_routes
+from tunnel.config.routing import wanted_routes
 from tunnel.testing.namespaces import Namespace
 
 CLIENT, HUB = (

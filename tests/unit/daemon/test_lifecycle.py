@@ -9,7 +9,8 @@ import pytest
 
 from tunnel.config.model import Hooks, InterfaceConfig, IPInterface, PeerConfig, RouteTable, TunnelConfig
 from tunnel.config.patch import IPNetwork
-from tunnel.daemon.lifecycle import QUEUE_LENGTH, Lifecycle, inner_mtu, wanted_routes
+from tunnel.config.routing import wanted_routes
+from tunnel.daemon.lifecycle import QUEUE_LENGTH, Lifecycle, inner_mtu
 from tunnel.endpoint import Endpoint
 from tunnel.errors import HookError, NetlinkError
 from tunnel.keys import PrivateKey

@@ -10,7 +10,6 @@ from pathlib import Path
 import click
 
 from tunnel.cli.completion import running
-from tunnel.cli.completion import running
 from tunnel.cli.places import Places, pass_places
 from tunnel.control.status import InterfaceStatus
 from tunnel.control.uapi_client import ControlClient, list_interfaces

@@ -5,14 +5,12 @@ right here, is a path. Either way the interface is called as the file is.
 """
 
 import os
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tunnel.config.model import TunnelConfig
-from tunnel.config.quick import decode_quick, is_world_accessible, parse_quick
-from tunnel.config.quick_sections import MAX_FILE_SIZE
+from tunnel.daemon.config_file import read_config
 from tunnel.errors import ConfigError
 from tunnel.tun.attach import NAME
 
@@ -58,18 +56,8 @@ class ConfigFile:
         return [str(self.path)]
 
     def read(self) -> TunnelConfig:
-        """Read the file once. Raise `ConfigError`, also if everybody can read the secrets in it, or write its hooks."""
-        source = str(self.path)
-        try:
-            with self.path.open("rb") as file:
-                modes = os.fstat(file.fileno()).st_mode, self.path.resolve().parent.stat().st_mode
-                raw = file.read(MAX_FILE_SIZE + 1)
-        except OSError as error:
-            raise ConfigError(error.strerror or str(error), source=source) from None
-        if is_world_accessible(*modes):
-            remedy = f"chmod 600 {shlex.quote(source)}"
-            raise ConfigError(f"may hold a private key, and everybody may read or change it: {remedy}", source=source)
-        return parse_quick(decode_quick(raw, source), source)
+        """Read the file once; raise `ConfigError`."""
+        return read_config(self.path)
 
 
 def may_be_there(path: Path) -> bool:

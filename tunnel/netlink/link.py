@@ -128,6 +128,21 @@ class Netlink:
             if error.errno != errno.EEXIST:  # which the kernel says of the very link only, never of another
                 raise
 
+    async def delete_address(self, index: int, address: IPInterface) -> None:
+        """Take it from the interface, with the route to its network; one that is gone already is fine.
+
+        With the first IPv4 address of a network the kernel takes the others of that network (unless sysctl
+        promote_secondaries is on), and with an interface's last one all of its IPv4 routes.
+        """
+        try:
+            async with self._explained(f"delete address {address} from", index):
+                await self._rtnetlink.addr(
+                    "del", index=index, address=str(address.ip), prefixlen=address.network.prefixlen
+                )
+        except NetlinkError as error:
+            if error.errno not in {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}:
+                raise
+
     async def address_holder(self, address: IPInterface) -> str | None:
         """The name of an interface that has this very address, with whatever prefix length."""
         family = AF_INET6 if isinstance(address, IPv6Interface) else AF_INET

@@ -64,9 +64,17 @@ class ControlClient:
         Raise `ControlError` with the answer's errno and, if it says why, its words; with EPROTO if it is no answer,
         with ETIMEDOUT if there is none.
         """
+        return self._request(text, _READ_SIZE)
+
+    def subscribe(self, text: str) -> socket.socket:
+        """Ask for what has no end (``keylog=1\n\n``): the connection, on which it comes from now on. Raise likewise."""
+        self._request(text, 1)  # not a byte more than the answer
+        return self._connection
+
+    def _request(self, text: str, read_size: int) -> str:
         try:
             self._connection.sendall(text.encode())
-            answer = self._receive()
+            answer = self._receive(read_size)
         except OSError as error:
             raise _unreachable(self.name, error) from None
         body, found, number = answer.rpartition("errno=")
@@ -76,10 +84,10 @@ class ControlClient:
             raise ControlError(_reason(body) or f"{self.name}: {os.strerror(code)}", code)
         return body
 
-    def _receive(self) -> str:
+    def _receive(self, read_size: int) -> str:
         answer = bytearray()
         while not answer.endswith(b"\n\n"):
-            received = self._connection.recv(_READ_SIZE)
+            received = self._connection.recv(read_size)
             if not received:
                 break
             answer += received

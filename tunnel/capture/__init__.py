@@ -1,0 +1,1 @@
+"""Looking at packets from outside the daemon, as tcpdump does."""

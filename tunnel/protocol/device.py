@@ -24,7 +24,7 @@ from tunnel.protocol.credentials import Credentials, Gatekeeper
 from tunnel.protocol.enquiry import Enquiry
 from tunnel.protocol.events import Event
 from tunnel.protocol.handshakes import PendingHandshake
-from tunnel.protocol.host import Host
+from tunnel.protocol.host import Host, KeyLog
 from tunnel.protocol.intake import HandshakeIntake, Waiting
 from tunnel.protocol.keypair import Keypair
 from tunnel.protocol.peer import Peer
@@ -83,6 +83,15 @@ class Device:
     @offered.setter
     def offered(self, offered: Capability | None) -> None:
         self._host.offered = offered
+
+    @property
+    def key_log(self) -> KeyLog | None:
+        """Who is told the keys of handshakes from now on; None: nobody, and they are not kept."""
+        return self._host.key_log
+
+    @key_log.setter
+    def key_log(self, key_log: KeyLog | None) -> None:
+        self._host.key_log = key_log
 
     @property
     def credentials(self) -> Credentials | None:

@@ -23,6 +23,7 @@ from tunnel.noise.handshake import (
     WIREGUARD,
     IncomingHandshake,
     Initiator,
+    Protocol,
     TransportKeys,
     compute_static_shared,
 )
@@ -149,13 +150,14 @@ class Handshakes:
         shared = self._shared_with_us()
         if shared is None:
             return
+        protocol = CERTIFIED if self.is_certified else WIREGUARD
         initiator = Initiator(
             host.identity,
             path.public_key,
             self.preshared_key,
-            PrivateKey.generate(host.rng),
+            self._new_ephemeral(protocol),
             static_shared=shared,
-            protocol=CERTIFIED if self.is_certified else WIREGUARD,
+            protocol=protocol,
         )
         self._send_initiation(initiator, now)
 
@@ -350,17 +352,25 @@ class Handshakes:
         host = self._host
         is_certified = incoming.protocol is CERTIFIED
         payload = pack_chain(self._own_chain(), RESPONSE_CHAIN_SIZE) if is_certified else b""
-        ephemeral, sealed, keys = incoming.create_response(PrivateKey.generate(host.rng), self.preshared_key, payload)
+        ephemeral = self._new_ephemeral(incoming.protocol)
+        public, sealed, keys = incoming.create_response(ephemeral, self.preshared_key, payload)
         keypair = Keypair(
             peer, keys, local_index=0, remote_index=remote_index, is_initiator=False, now=now, offered=offered
         )
         keypair.local_index = host.indices.insert(keypair)
         if is_certified:
-            message = pack_certified_response(CertifiedResponse(keypair.local_index, remote_index, ephemeral, sealed))
+            message = pack_certified_response(CertifiedResponse(keypair.local_index, remote_index, public, sealed))
         else:
-            message = pack_response(Response(keypair.local_index, remote_index, ephemeral, sealed))
+            message = pack_response(Response(keypair.local_index, remote_index, public, sealed))
         self._send(message, now)
         return keypair
+
+    def _new_ephemeral(self, protocol: Protocol) -> PrivateKey:
+        """A key for one handshake. What reads key logs knows WireGuard only, so no other handshake's key gets there."""
+        ephemeral = PrivateKey.generate(self._host.rng)
+        if self._host.key_log is not None and protocol is WIREGUARD:
+            self._host.key_log(self._path.public_key, ephemeral, self.preshared_key)
+        return ephemeral
 
     def _own_chain(self) -> Chain:
         assert self._host.credentials is not None

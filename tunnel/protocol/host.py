@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from tunnel.endpoint import Endpoint
-from tunnel.keys import PrivateKey, Rng
+from tunnel.keys import PresharedKey, PrivateKey, PublicKey, Rng
 from tunnel.protocol.allowedips import AllowedIPs
 from tunnel.protocol.burst import BurstArena
 from tunnel.protocol.constants import REKEY_TIMEOUT_JITTER
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from tunnel.protocol.keypair import Keypair
     from tunnel.protocol.peer import Peer
 
+KeyLog = Callable[[PublicKey, PrivateKey, PresharedKey], None]
+"""Of one handshake: with whom it is, our ephemeral key, and the preshared key (zero: there is none)."""
+
 DEFAULT_MTU = 1420
 """An Ethernet's 1500 less what a packet grows by over IPv6."""
 
@@ -34,6 +37,7 @@ class Host:
 
     `offered` is what we take from peers that are like us (see `tunnel.protocol.extension`); None: plain WireGuard.
     `credentials` are what we show to peers with certificates; None: there are none to us.
+    `key_log` is told every ephemeral key of a WireGuard handshake before it is used; None: they are nobody's but ours.
     """
 
     __slots__ = (
@@ -46,6 +50,7 @@ class Host:
         "identity",
         "indices",
         "is_up",
+        "key_log",
         "mtu",
         "nonces",
         "offered",
@@ -62,6 +67,7 @@ class Host:
         self.offered: Capability | None = None
         self.identity: PrivateKey | None = None
         self.credentials: Credentials | None = None
+        self.key_log: KeyLog | None = None
         self.indices: IndexTable[PendingHandshake | Keypair | Enquiry] = IndexTable(rng)
         self.allowed_ips: AllowedIPs[Peer] = AllowedIPs()
         self.drops = Drops()

@@ -170,6 +170,15 @@ def as_running(
     return TunnelConfig(interface, tuple(peers))
 
 
+def as_saved(config: TunnelConfig, merged: TunnelConfig) -> TunnelConfig:
+    """What ``tunnel save`` keeps of `merged` (`tunnel.config.save`): no free port that was found, and for a peer that
+    is configured without an endpoint, not where it happens to be."""
+    calls_us = {peer.public_key for peer in config.peers if peer.endpoint is None}
+    port = merged.interface.listen_port if config.interface.listen_port else 0
+    peers = (replace(peer, endpoint=None) if peer.public_key in calls_us else peer for peer in merged.peers)
+    return TunnelConfig(replace(merged.interface, listen_port=port), tuple(peers))
+
+
 def _settings_of_start(before: InterfaceConfig, after: InterfaceConfig) -> Iterator[str]:
     """Names of the settings that are looked at only when the interface is made, and differ."""
     for setting, is_changed in (

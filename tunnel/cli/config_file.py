@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tunnel.config.model import TunnelConfig
 from tunnel.daemon.config_file import read_config
+from tunnel.daemon.service_credentials import stand_in
 from tunnel.errors import ConfigError
 from tunnel.tun.attach import NAME
 
@@ -46,9 +47,9 @@ class ConfigFile:
             candidates = [Path(target).absolute()]
         else:
             candidates = [directory / f"{name}{SUFFIX}" for directory in directories]
-        for path in candidates:
-            if may_be_there(path):
-                return cls(name, path)
+        handed_over = [path for path in candidates if stand_in(path) != path]
+        for path in [*filter(may_be_there, candidates), *handed_over]:
+            return cls(name, path)
         raise ConfigError(f"no configuration: {' and '.join(map(str, candidates))} not found", source=name)
 
     def arguments(self) -> list[str]:

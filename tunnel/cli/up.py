@@ -97,6 +97,7 @@ def find_interface(target: str | None, options: "IdentityOptions", places: Place
     """A configuration file, unless there are options in place of one, or nothing at all. Raise `ConfigError`."""
     from tunnel.cli.config_file import ConfigFile, may_be_there
     from tunnel.cli.identity_interface import IdentityInterface
+    from tunnel.daemon.service_credentials import stand_in
 
     if target is not None and not options.first:
         return ConfigFile.find(target, places.configs)
@@ -104,7 +105,7 @@ def find_interface(target: str | None, options: "IdentityOptions", places: Place
         if target is not None and may_be_there(file):
             why = f"{options.first} goes without a configuration file: put it in there, or choose another name"
             raise ConfigError(why, source=str(file))
-    return IdentityInterface.find(target, options, places.identity)
+    return IdentityInterface.find(target, options, stand_in(places.identity))
 
 
 def find_passphrase(config: "TunnelConfig", file: Path | None) -> bytes | None:

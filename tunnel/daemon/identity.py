@@ -27,6 +27,7 @@ from cryptography import x509
 
 from tunnel.config.quick import is_world_accessible
 from tunnel.daemon.expiry import Expiring
+from tunnel.daemon.service_credentials import stand_in
 from tunnel.errors import ConfigError
 from tunnel.pki.issuer import Issuer, authority_hash, read_issuer, title
 from tunnel.pki.problem import CertificateError, Problem
@@ -361,9 +362,10 @@ def _read_list(path: Path) -> _List:
 def _read(path: Path) -> tuple[bytes, int]:
     """What is in it, and the bits of its mode that let everybody read or change it; 0 if nobody gets at it."""
     try:
-        with path.open("rb") as file:
+        readable = stand_in(path)
+        with readable.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode
-            is_open = stat.S_ISREG(mode) and is_world_accessible(mode, path.resolve().parent.stat().st_mode)
+            is_open = stat.S_ISREG(mode) and is_world_accessible(mode, readable.resolve().parent.stat().st_mode)
             return file.read(MAX_FILE), mode & 0o006 if is_open else 0
     except OSError as error:
         raise ConfigError(error.strerror or str(error), source=str(path)) from None
@@ -377,7 +379,7 @@ def _open_to_all(path: Path) -> ConfigError:
 def _check_file(path: Path, remedy: str) -> None:
     """Raise `ConfigError` if it is not there, or what reading it might wait for without end."""
     try:
-        mode = path.stat().st_mode
+        mode = stand_in(path).stat().st_mode
     except FileNotFoundError:
         raise ConfigError(f"no such file: {remedy}", source=str(path)) from None
     except OSError as error:

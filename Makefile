@@ -13,8 +13,12 @@ DEMO_TOOLS := python3:python3 ip:iproute2 ping:iputils-ping
 TEST_TOOLS := $(DEMO_TOOLS) wg:wireguard-tools wireguard-go:wireguard-go iperf3:iperf3 nft:nftables sysctl:procps openssl:openssl
 RIVALS     := openvpn:openvpn nebula:nebula tincd:tinc
 
+# where `make install` puts things, and the folder that stands for / meanwhile
+PREFIX  := /usr/local
+DESTDIR :=
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint bench clean demo-tools test-tools rival-tools
+.PHONY: help demo test test-all lint bench install uninstall deb clean demo-tools test-tools rival-tools
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +40,21 @@ lint: $(STAMP) ## ruff, mypy strict, the import contract
 
 bench: test-tools rival-tools $(STAMP) ## throughput, cost and latency next to other VPNs; ARGS='--seconds 2 --only tunnel' ...
 	$(BIN)/python -m tests.bench $(ARGS)
+
+install: ## install into PREFIX=/usr/local, with man pages, completions and a systemd unit
+	@./scripts/install-tools --venv "$(PYTHON)"
+	@./scripts/build-tree "$(PYTHON)" "$(PREFIX)" build/tree
+	@./scripts/install-tree build/tree "$(DESTDIR)" "$(PREFIX)"
+	@[ -n "$(DESTDIR)" ] || ./packaging/postinst configure
+
+uninstall: ## remove what `make install` installed
+	@[ -n "$(DESTDIR)" ] || ./packaging/prerm remove
+	@./scripts/uninstall-tree "$(DESTDIR)" "$(PREFIX)"
+	@[ -n "$(DESTDIR)" ] || ./packaging/postrm remove
+
+deb: ## a Debian package in dist/, for the release of Debian that this is
+	@./scripts/install-tools --venv /usr/bin/python3
+	@./scripts/build-deb /usr/bin/python3
 
 clean: ## remove everything that make made
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

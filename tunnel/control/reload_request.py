@@ -22,7 +22,7 @@ class ReloadRequest:
     def parse(cls, body: str) -> Self:
         """Raise `ValueError` for anything but the lines above, each at most once."""
         lines = body.splitlines()
-        settings = dict(line.split("=", 1) if "=" in line else (line, "") for line in lines)
+        settings = {key: value for key, _, value in (line.partition("=") for line in lines)}
         if len(settings) != len(lines) or not settings.keys() <= {"dry_run", "confirm"}:
             raise ValueError("unknown or repeated line")
         if settings.get("dry_run", "true") != "true":

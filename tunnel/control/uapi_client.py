@@ -31,6 +31,9 @@ TIMEOUT = 5.0
 ERROR = "error="
 """Begins the line in which one of our own says what was wrong, in front of the errno."""
 
+CHANGE = "change="
+"""Begins each line in which one of our own says what a reload changes."""
+
 _READ_SIZE = 1 << 16
 
 

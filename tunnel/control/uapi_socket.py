@@ -7,7 +7,8 @@
 
 A request is lines that end with an empty one; a connection may carry several, answered in order. Two operations are
 our own and wg never uses them: ``status=1`` and an empty line is answered by one line of JSON (`tunnel.control.status`
-documents its members), ``errno=0`` and an empty line; ``reload=1`` and an empty line by ``errno=0`` and an empty line,
+documents its members), ``errno=0`` and an empty line; ``reload=1``, what `tunnel.control.reload_request` says, and an
+empty line by a ``change=`` line for each change, ``errno=0`` and an empty line; ``confirm=1`` and ``save=1`` likewise,
 and if it is refused by ``error=`` and one line for people in front of another errno. An implementation that does not
 know them hangs up.
 
@@ -27,7 +28,7 @@ import logging
 import os
 import socket
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -37,8 +38,10 @@ from asyncinotify import Inotify, Mask
 from tunnel.config.patch import DevicePatch
 from tunnel.config.snapshot import DeviceSnapshot
 from tunnel.config.uapi import Operation, UapiError, format_errno, format_get, parse_set
+from tunnel.control.reload_request import ReloadRequest
 from tunnel.control.status import InterfaceStatus
 from tunnel.control.uapi_client import (
+    CHANGE,
     ERROR,
     SOCKET_DIRECTORY,
     daemon_pid,
@@ -68,6 +71,7 @@ LARGE_SNAPSHOT = 200
 """Peers; with more of them an answer is written in a thread, likewise."""
 
 GET, SET, STATUS, RELOAD = OPERATIONS = ("get=1", "set=1", "status=1", "reload=1")
+CHANGES = CONFIRM, SAVE = ("confirm=1", "save=1")
 
 _FILES_CHANGED = Mask.DELETE | Mask.MOVED_FROM | Mask.MOVED_TO | Mask.DELETE_SELF | Mask.MOVE_SELF
 
@@ -104,8 +108,19 @@ class ControlHandler(Protocol):
         """The interface as it is, with what only the daemon knows."""
         ...
 
-    async def reload(self) -> None:
-        """Read again what may have changed in files; raise `TunnelError`, which the caller gets, with all as before."""
+    async def reload(self, request: ReloadRequest) -> Sequence[str]:
+        """Read again what may have changed in files; returns a line for each change.
+
+        Raise `TunnelError`, which the caller gets, with all as before; so do the next two.
+        """
+        ...
+
+    async def confirm(self) -> None:
+        """What the last reload has changed stays."""
+        ...
+
+    async def save(self) -> None:
+        """Write what runs into the file that it came from."""
         ...
 
 
@@ -263,7 +278,7 @@ class ControlSocket:
             why = _one_line(error)
             log.warning("%s refused why=%s", operation, why)
             number = error.errno if isinstance(error, EdgeError) else errno.EINVAL
-            told = f"{ERROR}{why}\n" if operation == RELOAD else ""
+            told = f"{ERROR}{why}\n" if operation in (RELOAD, *CHANGES) else ""
             return told + format_errno(sign, number or errno.EIO)
         except Exception:
             log.exception("%s failed, which is a bug", operation)
@@ -276,11 +291,15 @@ class ControlSocket:
             async with self._applying:
                 await self._handler.apply(patch)
             return ""
+        if operation == RELOAD:
+            request = _parse_reload(body)
+            async with self._applying:
+                return "".join(f"{CHANGE}{line}\n" for line in await self._handler.reload(request))
         if body:
             raise UapiError(errno.EINVAL, "this operation takes nothing more")
-        if operation == RELOAD:
+        if operation in CHANGES:
             async with self._applying:
-                await self._handler.reload()
+                await (self._handler.confirm() if operation == CONFIRM else self._handler.save())
             return ""
         if operation == GET:
             snapshot = self._handler.snapshot()
@@ -312,7 +331,7 @@ async def _read_operation(reader: asyncio.StreamReader) -> tuple[str, str] | Non
             raise
         return None
     operation = line[:-1].decode("ascii", "replace")
-    if operation not in OPERATIONS:
+    if operation not in OPERATIONS + CHANGES:
         raise UapiError(errno.EPROTO, "no such operation")
     body = await reader.readexactly(1)
     if body != b"\n":
@@ -323,6 +342,13 @@ async def _read_operation(reader: asyncio.StreamReader) -> tuple[str, str] | Non
 def _one_line(error: TunnelError) -> str:
     """Whatever is in the text, it is one line, and can be sent."""
     return " ".join(str(error).split()).encode(errors="backslashreplace").decode()
+
+
+def _parse_reload(body: str) -> ReloadRequest:
+    try:
+        return ReloadRequest.parse(body)
+    except ValueError as error:
+        raise UapiError(errno.EINVAL, f"reload: {error}") from None
 
 
 def _parse_set(body: str) -> DevicePatch:

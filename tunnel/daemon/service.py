@@ -21,26 +21,29 @@ from typing import TYPE_CHECKING
 
 import uvloop
 
+from tunnel.config.difference import as_running, as_saved
 from tunnel.config.hairpin import hairpins
 from tunnel.config.model import CertificateConfig, Offload, TunnelConfig
 from tunnel.config.patch import DevicePatch, IPNetwork
-from tunnel.config.quick import format_quick
 from tunnel.config.routing import wanted_routes
 from tunnel.config.save import merge_snapshot
 from tunnel.config.snapshot import DeviceSnapshot
+from tunnel.control.reload_request import ReloadRequest
 from tunnel.control.status import InterfaceStatus
 from tunnel.control.uapi_socket import ControlSocket
 from tunnel.daemon.capabilities import find_offer
 from tunnel.daemon.clock import Clock, SystemClock
+from tunnel.daemon.config_file import write_config
 from tunnel.daemon.lifecycle import Lifecycle
 from tunnel.daemon.log import RateLimited
 from tunnel.daemon.peer_routes import PeerRoutes
 from tunnel.daemon.pipeline import Pipeline, superpacket_size
+from tunnel.daemon.reload import Reload
 from tunnel.daemon.resolver import Resolver
 from tunnel.daemon.stamp import Stamper
 from tunnel.daemon.systemd import Notifier, StatusLine, Watchdog, describe_peers, is_reloaded_by_hangup
 from tunnel.endpoint import Endpoint
-from tunnel.errors import ControlError, NetlinkError, TunnelError, UdpSocketError
+from tunnel.errors import ConfigError, ControlError, NetlinkError, TunnelError, UdpSocketError
 from tunnel.keys import PublicKey
 from tunnel.netlink.link import LinkEvent, Netlink
 from tunnel.protocol.device import Device
@@ -111,6 +114,7 @@ class Service:
         self._config: TunnelConfig | None = None
         self._enrolment: Enrolment | None = None
         self._routes: PeerRoutes | None = None
+        self._reload: Reload | None = None
         self._socket: UdpSocket | None = None
         self._main: asyncio.Task[None] | None = None
         self._is_link_up = asyncio.Event()
@@ -165,9 +169,7 @@ class Service:
             allow_default_route=not config.interface.is_table_consulted,
             turn=self._turn,
         )
-        loaded = self._enrolment.membership.identity
-        claims = loaded.claims
-        return config.identified(loaded.identity.private_key, claims.addresses, is_server=claims.is_server)
+        return self.identified(config)
 
     def _stop(self, why: TunnelError | None) -> None:
         """End `run`, once; with a reason it raises it."""
@@ -190,11 +192,11 @@ class Service:
 
     async def _reload_and_log(self) -> None:
         try:
-            await self.reload()
+            await self.reload(ReloadRequest())
         except TunnelError as error:
             _log.warning("SIGHUP: %s; going on as before", error)
         else:
-            _log.info("SIGHUP: identity, CAs and revocation lists were read again")
+            _log.info("SIGHUP: configuration and certificates were read again")
 
     # ── the two ways to run ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -217,7 +219,7 @@ class Service:
             self._open_socket(config.interface.listen_port, config.interface.fwmark)
             self._stamper.use(config.interface.private_key.public_key)
             self._device.apply(config.device_patch(), self._clock.now())
-            self._device.listen_port = self._listen_port()
+            self._device.listen_port = self.listen_port()
             async with asyncio.TaskGroup() as tasks, self._control():
                 tasks.create_task(self._watch_link(await self._index()))
                 tasks.create_task(self._resolver.run())
@@ -229,13 +231,15 @@ class Service:
                     if self._enrolment is not None:
                         await self._enrolment.first_session(SESSION_PATIENCE)
                     on_ready()
-                    _log.info("interface %s is up, port %d, MTU %d", self._name, self._listen_port(), mtu)
+                    _log.info("interface %s is up, port %d, MTU %d", self._name, self.listen_port(), mtu)
+                    if path is not None:
+                        self._reload = Reload(self._name, path, config, self, self._netlink, tasks)
                     try:
                         with self._attended():
                             await asyncio.Event().wait()
                     finally:
-                        if config.interface.save_config and path is not None:
-                            self._save(config, path)
+                        if self._reload is not None and self._reload.config.interface.save_config:
+                            self._save_at_end()
 
     async def _enrol(self, enrolment: "Enrolment", config: TunnelConfig, tasks: asyncio.TaskGroup) -> list[Endpoint]:
         """Let certificates rule from now on; returns where those are whom we dial, as far as known."""
@@ -308,19 +312,16 @@ class Service:
         self._pipeline.stop()
         self._tun.close()
 
-    def _save(self, config: TunnelConfig, path: Path) -> None:
+    def _save_at_end(self) -> None:
         """``SaveConfig = true``: write what runs now; the old file stays if that fails, and a link to it always."""
-        path = path.resolve()
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        assert self._reload is not None
         try:
-            text = format_quick(merge_snapshot(config, self.snapshot(), self._resolver.resolved()))
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-            with open(descriptor, "w") as file:
-                file.write(text)
-            temporary.replace(path)
-        except OSError as error:
-            _log.error("%s: cannot save the configuration: %s", path, error.strerror)
-            temporary.unlink(missing_ok=True)
+            write_config(self._reload.path, self._merged(self._reload.config))
+        except ConfigError as error:
+            _log.error("%s", error)
+
+    def _merged(self, config: TunnelConfig) -> TunnelConfig:
+        return merge_snapshot(config, self.snapshot(), self._resolver.resolved())
 
     # ── what the control socket asks ─────────────────────────────────────────────────────────────────────────────
 
@@ -351,7 +352,15 @@ class Service:
         """Change the device; raise `EdgeError`, with nothing changed, if the port, the mark or the key is refused."""
         if patch.private_key is not None and self._enrolment is not None:
             raise ControlError(f"{self._name}: its private key is that of its certificate", errno.EPERM)
-        self._move_socket(patch)
+        self.move_socket(patch)
+        self._change_device(patch)
+        self._resolver.forget(patch)
+        if self._enrolment is not None:
+            self._enrolment.membership.forget(patch, self._clock.now())
+        self._status_line.changed()
+        self._pipeline.turn()
+
+    def _change_device(self, patch: DevicePatch) -> None:
         if patch.private_key is not None:
             self._stamper.use(None if patch.private_key.is_zero else patch.private_key.public_key)
         now = self._clock.now()
@@ -361,25 +370,75 @@ class Service:
             if self._is_link_up.is_set():
                 self._device.up(now)
                 self._tell_enrolment(is_up=True)
-        self._resolver.forget(patch)
-        if self._enrolment is not None:
-            self._enrolment.membership.forget(patch, now)
-        self._status_line.changed()
-        self._pipeline.turn()
 
-    async def reload(self) -> None:
-        """Read our identity again; raise `TunnelError`, with nothing changed, if there is none or it is not good."""
-        if self._enrolment is None:
-            raise TunnelError(f"{self._name}: nothing to read again: it was not started with an identity")
+    async def reload(self, request: ReloadRequest) -> list[str]:
+        """Read our file and our identity again; raise `TunnelError`, with nothing changed, if they are not good."""
         if self._is_attended:
             self._notifier.reloading()
         try:
-            await self._enrolment.reload()
+            if self._reload is not None:
+                return await self._reload.run(request)
+            if self._enrolment is None:
+                raise TunnelError(f"{self._name}: nothing to read again: no configuration file, and no identity")
+            if request != ReloadRequest():
+                raise TunnelError(f"{self._name}: only certificates are read again: it has no configuration file")
+            await self.read_identity()
+            return []
         finally:
             if self._is_attended:
                 self._notifier.ready()
 
-    def _move_socket(self, patch: DevicePatch) -> None:
+    async def confirm(self) -> None:
+        self._reloaded().confirm()
+
+    async def save(self) -> None:
+        """Write what runs into the file that it came from; raise `TunnelError`, with the file as it was."""
+        reload = self._reloaded()
+        if reload.is_on_trial:
+            raise TunnelError(f"{self._name}: the last change waits for `tunnel confirm {self._name}`")
+        if self._enrolment is not None:
+            raise TunnelError(f"{self._name}: not with Identity, as it would write down what certificates say")
+        write_config(reload.path, as_saved(reload.config, self._merged(reload.config)))
+
+    def _reloaded(self) -> Reload:
+        if self._reload is None:
+            raise TunnelError(f"{self._name}: it was not started from a configuration file")
+        return self._reload
+
+    # ── what a reload needs ──────────────────────────────────────────────────────────────────────────────────────
+
+    def identified(self, config: TunnelConfig) -> TunnelConfig:
+        if self._enrolment is None or config.interface.certificates is None:
+            return config
+        loaded = self._enrolment.membership.identity
+        claims = loaded.claims
+        return config.identified(loaded.identity.private_key, claims.addresses, is_server=claims.is_server)
+
+    def running(self, config: TunnelConfig) -> TunnelConfig:
+        members = self._enrolment.membership.members() if self._enrolment else {}
+        return as_running(config, self.snapshot(), members)
+
+    def mtu(self) -> int:
+        return self._device.mtu
+
+    def endpoints(self) -> dict[PublicKey, Endpoint]:
+        return self._device.endpoints()
+
+    def resolved(self) -> dict[PublicKey, Endpoint]:
+        return self._resolver.resolved()
+
+    async def read_identity(self) -> None:
+        if self._enrolment is not None:
+            await self._enrolment.reload()
+
+    def change(self, patch: DevicePatch, config: TunnelConfig) -> None:
+        self._config = config
+        self._change_device(patch)
+        self._resolver.configure(config)
+        self._status_line.changed()
+        self._pipeline.turn()
+
+    def move_socket(self, patch: DevicePatch) -> None:
         """Bind the new port, or set the new mark, before anything else changes: these can be refused."""
         fwmark = self._device.fwmark if patch.fwmark is None else patch.fwmark
         if self._socket is None:
@@ -434,7 +493,7 @@ class Service:
             except UdpSocketError as error:
                 _log.error("interface %s is up, but deaf: %s", self._name, error)
                 return
-            self._device.listen_port = self._listen_port()
+            self._device.listen_port = self.listen_port()
         self._device.up(self._clock.now())
         self._tell_enrolment(is_up=True)
 
@@ -486,7 +545,7 @@ class Service:
             self._socket.close()
             self._socket = None
 
-    def _listen_port(self) -> int:
+    def listen_port(self) -> int:
         return self._socket.port if self._socket is not None else self._device.listen_port
 
     async def _index(self) -> int:

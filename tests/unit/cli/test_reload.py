@@ -6,6 +6,7 @@ import pytest
 from tests.unit.cli.foreign import foreign_daemon
 from tests.unit.cli.invoking import error_of, invoke
 from tests.unit.control.handler import RecordingHandler, answering, serving
+from tunnel.control.reload_request import ReloadRequest
 from tunnel.errors import ConfigError
 
 
@@ -15,7 +16,7 @@ async def test_the_process_reads_again_and_nothing_is_said(tmp_path: Path, targe
     async with serving(handler, tmp_path):
         result = await asyncio.to_thread(invoke, "reload", target, directory=tmp_path)
     assert (result.exit_code, result.output) == (0, "")
-    assert handler.reloads == 1
+    assert handler.reloads == [ReloadRequest()]
 
 
 async def test_what_is_wrong_is_said_as_the_process_says_it(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from threading import Thread
 
 from tunnel.config.patch import DevicePatch
 from tunnel.config.snapshot import DeviceSnapshot, PeerSnapshot
+from tunnel.control.reload_request import ReloadRequest
 from tunnel.control.status import InterfaceStatus
 from tunnel.control.uapi_socket import ControlSocket, Limits
 from tunnel.keys import PrivateKey, PublicKey
@@ -22,7 +23,9 @@ class RecordingHandler:
 
     def __init__(self, peers: int = 1) -> None:
         self.patches: list[DevicePatch] = []
-        self.reloads = 0
+        self.reloads: list[ReloadRequest] = []
+        self.changes: list[str] = []
+        self.calls: list[str] = []
         self.refusal: Exception | None = None
         self.hold: asyncio.Event | None = None
         self.applying = asyncio.Event()
@@ -39,10 +42,22 @@ class RecordingHandler:
             raise self.refusal
         self.patches.append(patch)
 
-    async def reload(self) -> None:
+    async def reload(self, request: ReloadRequest) -> list[str]:
         if self.refusal is not None:
             raise self.refusal
-        self.reloads += 1
+        self.reloads.append(request)
+        return self.changes
+
+    async def confirm(self) -> None:
+        self._call("confirm")
+
+    async def save(self) -> None:
+        self._call("save")
+
+    def _call(self, what: str) -> None:
+        if self.refusal is not None:
+            raise self.refusal
+        self.calls.append(what)
 
     def status(self) -> InterfaceStatus:
         return InterfaceStatus.from_snapshot(self.snapshot(), name="wg0", mtu=1420, pid=1)

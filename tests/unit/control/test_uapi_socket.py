@@ -10,6 +10,7 @@ import pytest
 import uvloop
 
 from tests.unit.control.handler import PEER, PRIVATE_KEY, RecordingHandler, ask, serving
+from tunnel.control.reload_request import ReloadRequest
 from tunnel.control.status import InterfaceStatus
 from tunnel.control.uapi_socket import ControlSocket, Limits
 from tunnel.errors import ConfigError, ControlError, NetlinkError, UdpSocketError
@@ -147,7 +148,7 @@ async def test_reload_is_done_and_answered(tmp_path: Path) -> None:
     handler = RecordingHandler()
     async with serving(handler, tmp_path):
         assert await ask(tmp_path, b"reload=1\n\n") == b"errno=0\n\n"
-    assert handler.reloads == 1
+    assert handler.reloads == [ReloadRequest()]
 
 
 @pytest.mark.parametrize(
@@ -169,11 +170,32 @@ async def test_a_reload_that_is_refused_says_why_in_one_line(tmp_path: Path, ref
         assert await ask(tmp_path, b"reload=1\n\n") == b"errno=0\n\n"
 
 
-async def test_a_reload_takes_nothing_more(tmp_path: Path) -> None:
+async def test_a_reload_takes_what_is_asked_for_and_answers_a_line_for_each_change(tmp_path: Path) -> None:
+    handler = RecordingHandler()
+    handler.changes = ["~ port 1 → 2", "+ peer x"]
+    async with serving(handler, tmp_path):
+        answer = await ask(tmp_path, b"reload=1\ndry_run=true\nconfirm=60\n\n")
+    assert answer.decode() == "change=~ port 1 → 2\nchange=+ peer x\nerrno=0\n\n"
+    assert handler.reloads == [ReloadRequest(dry_run=True, confirm=60)]
+
+
+@pytest.mark.parametrize("operation", ["confirm", "save"])
+async def test_what_follows_a_change_is_done_or_refused_in_one_line(tmp_path: Path, operation: str) -> None:
+    handler = RecordingHandler()
+    request = f"{operation}=1\n\n".encode()
+    async with serving(handler, tmp_path):
+        assert await ask(tmp_path, request) == b"errno=0\n\n"
+        assert await ask(tmp_path, f"{operation}=1\nx=1\n\n".encode()) == f"errno={errno.EINVAL}\n\n".encode()
+        handler.refusal = ConfigError("no", source="wg0.conf")
+        assert await ask(tmp_path, request) == b"error=wg0.conf: no\nerrno=22\n\n"
+    assert handler.calls == [operation]
+
+
+async def test_a_reload_takes_nothing_unknown(tmp_path: Path) -> None:
     handler = RecordingHandler()
     async with serving(handler, tmp_path):
         assert await ask(tmp_path, b"reload=1\nforce=true\n\n") == f"errno={errno.EINVAL}\n\n".encode()
-    assert handler.reloads == 0
+    assert handler.reloads == []
 
 
 async def test_a_reload_waits_for_the_patch_that_is_being_applied(tmp_path: Path) -> None:
@@ -184,10 +206,10 @@ async def test_a_reload_waits_for_the_patch_that_is_being_applied(tmp_path: Path
         await handler.applying.wait()
         reloading = asyncio.create_task(ask(tmp_path, b"reload=1\n\n"))
         await ask(tmp_path, b"status=1\n\n")  # that of another caller, and yet answered after ours was taken up
-        assert handler.reloads == 0
+        assert handler.reloads == []
         handler.hold.set()
         assert list(await asyncio.gather(patching, reloading)) == [b"errno=0\n\n"] * 2
-    assert handler.reloads == 1
+    assert handler.reloads == [ReloadRequest()]
 
 
 # ---- callers that misbehave -------------------------------------------------------------------------------------

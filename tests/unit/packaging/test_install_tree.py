@@ -86,7 +86,7 @@ def test_what_others_put_beside_it_stays(tree: Path, root: Path) -> None:
 def test_a_newer_tree_takes_the_place_of_the_older(tree: Path, root: Path) -> None:
     before = snapshot(root)
     run("install-tree", tree, root, PREFIX)
-    (tree / "usr/local/share/man/man8/tunnel.8.gz").rename(tree / "usr/local/share/new")
+    (tree / "usr/local/share/man").rename(tree / "usr/local/share/new")
     assert run("install-tree", tree, root, PREFIX).returncode == 0
     assert not (root / "usr/local/share/man").exists()
     assert (root / "usr/local/share/new").exists()

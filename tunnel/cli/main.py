@@ -15,6 +15,7 @@ COMMANDS: Mapping[str, str] = {
     "down": "tunnel.cli.down",
     "reload": "tunnel.cli.reload",
     "status": "tunnel.cli.status",
+    "events": "tunnel.cli.events",
     "capture": "tunnel.cli.capture",
     "genkey": "tunnel.cli.keys",
     "pubkey": "tunnel.cli.keys",

@@ -3,14 +3,18 @@
     wg ──"get=1"────▶ ControlSocket ──▶ ControlHandler.snapshot ──▶ key=value lines, errno=0
     wg ──"set=1 …"──▶      │        ──▶ ControlHandler.apply    ──▶ errno=0, or what refused it
     tunnel status ──▶      │        ──▶ ControlHandler.status   ──▶ one line of JSON, errno=0
-    tunnel reload ──▶      └        ──▶ ControlHandler.reload   ──▶ errno=0, or error=why it was refused, errno=22
+    tunnel reload ──▶      │        ──▶ ControlHandler.reload   ──▶ errno=0, or error=why it was refused, errno=22
+    tunnel events ──▶      │        ◀── EventFeed               ──▶ a line of JSON whenever something happens
+    tunnel capture ─▶      └        ◀── Feed of keys            ──▶ what opens a handshake, whenever there is one
 
-A request is lines that end with an empty one; a connection may carry several, answered in order. Two operations are
+A request is lines that end with an empty one; a connection may carry several, answered in order. Some operations are
 our own and wg never uses them: ``status=1`` and an empty line is answered by one line of JSON (`tunnel.control.status`
 documents its members), ``errno=0`` and an empty line; ``reload=1``, what `tunnel.control.reload_request` says, and an
 empty line by a ``change=`` line for each change, ``errno=0`` and an empty line; ``confirm=1`` and ``save=1`` likewise,
-and if it is refused by ``error=`` and one line for people in front of another errno. An implementation that does not
-know them hangs up.
+and if it is refused by ``error=`` and one line for people in front of another errno; ``events=1`` and an empty line by
+``errno=0``, an empty line, and lines of JSON (`tunnel.control.events`) until either side hangs up; ``keylog=1``
+likewise by lines of a key log (`tunnel.wire.key_log`), each handshake's with an empty line behind them. An
+implementation that does not know them hangs up.
 
 Only root can connect, because the file is made under umask 077, so what is guarded against is the broken caller. Any
 content gets an errno, and changes nothing unless it is right from beginning to end. Whoever sends too much or too
@@ -38,6 +42,7 @@ from asyncinotify import Inotify, Mask
 from tunnel.config.patch import DevicePatch
 from tunnel.config.snapshot import DeviceSnapshot
 from tunnel.config.uapi import Operation, UapiError, format_errno, format_get, parse_set
+from tunnel.control.events import EventFeed, Listener
 from tunnel.control.reload_request import ReloadRequest
 from tunnel.control.status import InterfaceStatus
 from tunnel.control.uapi_client import (
@@ -70,7 +75,14 @@ LARGE_REQUEST = 1 << 16
 LARGE_SNAPSHOT = 200
 """Peers; with more of them an answer is written in a thread, likewise."""
 
-GET, SET, STATUS, RELOAD = OPERATIONS = ("get=1", "set=1", "status=1", "reload=1")
+GET, SET, STATUS, RELOAD, EVENTS, KEYLOG = OPERATIONS = (
+    "get=1",
+    "set=1",
+    "status=1",
+    "reload=1",
+    "events=1",
+    "keylog=1",
+)
 CHANGES = CONFIRM, SAVE = ("confirm=1", "save=1")
 
 _FILES_CHANGED = Mask.DELETE | Mask.MOVED_FROM | Mask.MOVED_TO | Mask.DELETE_SELF | Mask.MOVE_SELF
@@ -124,16 +136,29 @@ class ControlHandler(Protocol):
         ...
 
 
+class Feed(Protocol):
+    """What has no end, and is told to whoever listens."""
+
+    def listening(self) -> contextlib.AbstractContextManager[Listener]: ...
+
+
 class ControlSocket:
     """The server side of one interface's control socket; `open`, then `close`, once each."""
 
     def __init__(
-        self, name: str, handler: ControlHandler, directory: Path = SOCKET_DIRECTORY, limits: Limits | None = None
+        self,
+        name: str,
+        handler: ControlHandler,
+        directory: Path = SOCKET_DIRECTORY,
+        limits: Limits | None = None,
+        events: EventFeed | None = None,
+        keys: Feed | None = None,
     ) -> None:
         self.name = name
         self.path = socket_path(name, directory)
         self._handler = handler
         self._limits = limits or Limits()
+        self._feeds: dict[str, Feed] = {EVENTS: events or EventFeed(name)} | ({KEYLOG: keys} if keys else {})
         self._applying = asyncio.Lock()  # two callers' patches never mix
         self._clients: set[asyncio.Task[None]] = set()
         self._silent: dict[asyncio.Task[None], None] = {}  # those we wait for, the longest first
@@ -250,6 +275,9 @@ class ControlSocket:
                 received = await _read_request(reader, self._limits.request_seconds)
             if received is None:
                 return False
+            if received[0] in self._feeds and not received[1]:
+                await self._stream(self._feeds[received[0]], task, reader, writer)
+                return False
             answer = await self._answer(*received)
         except UapiError as error:
             answer, is_last = format_errno(Operation.SET, error.errno), True
@@ -257,6 +285,23 @@ class ControlSocket:
         async with asyncio.timeout(self._limits.answer_seconds):
             await writer.drain()
         return not is_last
+
+    async def _stream(
+        self, feed: Feed, task: asyncio.Task[None], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        """Tell what happens, until the client hangs up or says anything more, or does not read."""
+        writer.write(format_errno(Operation.GET).encode())
+        with feed.listening() as listener, self._waiting_for(task):
+            hung_up = asyncio.create_task(reader.read(1))
+            hung_up.add_done_callback(lambda _: listener.end())
+            try:
+                while lines := await listener.heard():
+                    writer.write(lines.encode())
+                    async with asyncio.timeout(self._limits.answer_seconds):
+                        await writer.drain()
+            finally:
+                hung_up.cancel()
+                await asyncio.gather(hung_up, return_exceptions=True)
 
     @contextlib.contextmanager
     def _waiting_for(self, task: asyncio.Task[None]) -> Iterator[None]:
@@ -301,6 +346,8 @@ class ControlSocket:
             async with self._applying:
                 await (self._handler.confirm() if operation == CONFIRM else self._handler.save())
             return ""
+        if operation == KEYLOG:
+            raise UapiError(errno.EOPNOTSUPP, "nobody tells keys here")
         if operation == GET:
             snapshot = self._handler.snapshot()
             return await _aside(format_get, snapshot, is_large=len(snapshot.peers) > LARGE_SNAPSHOT)

@@ -18,6 +18,7 @@ from math import inf
 
 from tunnel.config.model import CertificateConfig
 from tunnel.config.patch import DevicePatch, IPNetwork, PeerPatch
+from tunnel.control.events import EventFeed
 from tunnel.control.status import MemberStatus
 from tunnel.daemon.admission import Admission, Admitted, Policy, Removed
 from tunnel.daemon.dialling import Dialling
@@ -63,6 +64,7 @@ class Membership:
         lines: RateLimited,
     ) -> None:
         self.dialling = Dialling(config.peers, now)
+        self.events = EventFeed()  # whoever has listeners puts in his own
         self._device = device
         self._loaded = loaded
         self._unix_offset = unix_offset
@@ -123,7 +125,7 @@ class Membership:
             public_key, patch = self._admission.dial(chain, names, now, now + self._unix_offset())
         except CertificateError as error:
             self.dialling.refused(endpoint, now)
-            self._refuse(error, f"name={names[0]} endpoint={endpoint}", endpoint)
+            self._refuse(error, f"name={names[0]} endpoint={endpoint}", endpoint, dialled_as=names[0])
             return None
         self.dialling.taken(public_key, endpoint, now)
         return self._replacing(public_key, patch)
@@ -133,7 +135,7 @@ class Membership:
         try:
             patch = self._admission.admit(public_key, chain, now, now + self._unix_offset())
         except CertificateError as error:
-            self._refuse(error, f"peer={public_key.short} endpoint={endpoint}", endpoint)
+            self._refuse(error, f"peer={public_key.short} endpoint={endpoint}", endpoint, peer=public_key)
             return None
         admitted = self._admission.find(public_key)
         if admitted is not None and admitted is not before:
@@ -204,6 +206,8 @@ class Membership:
         self._lines.log(logging.WARNING, f"removed {public_key.short}", line)
         self._device.apply(DevicePatch(peers=(PeerPatch(public_key, remove=True),)), now)
         self.dialling.lost(public_key, now)
+        why = removed.why
+        self.events.tell("removed", peer=public_key, name=removed.name, reason=why.problem, why=why)
         self._do_soon()
 
     def forget(self, patch: DevicePatch, now: float) -> None:
@@ -255,10 +259,15 @@ class Membership:
             one.public_key: MemberStatus(
                 name=one.claims.name,
                 certificate_expires=one.claims.not_after,
-                admitted=f"dialled as {one.dialled_as}" if one.dialled_as else f"vouched for by {one.authority}",
+                admitted=_why_admitted(one),
             )
             for one in self._admission
         }
+
+    def name_of(self, public_key: PublicKey) -> str | None:
+        """What its certificate calls a peer; None if it is not there by one."""
+        admitted = self._admission.find(public_key)
+        return admitted.claims.name if admitted is not None else None
 
     @property
     def identity(self) -> LoadedIdentity:
@@ -283,16 +292,34 @@ class Membership:
         self._has_work = True
         self._wake()
 
-    def _refuse(self, error: CertificateError, who: str, endpoint: Endpoint) -> None:
+    def _refuse(
+        self,
+        error: CertificateError,
+        who: str,
+        endpoint: Endpoint,
+        *,
+        peer: PublicKey | None = None,
+        dialled_as: EndpointName | None = None,
+    ) -> None:
         """One line for each kind of problem and place, at most."""
         kind = f"refused {error.problem.value} {endpoint.host}"
         self._lines.log(logging.WARNING, kind, f"peer refused {who} why={error}", REMIND)
+        self.events.tell(
+            "refused", peer=peer, dialled_as=dialled_as, endpoint=endpoint, reason=error.problem, why=error
+        )
 
     def _say_admitted(self, admitted: Admitted, what: str) -> None:
         by = f"dialled={admitted.dialled_as}" if admitted.dialled_as else f"authority={admitted.authority}"
         until = format_time(admitted.until)
         line = f"peer {what} peer={admitted.public_key.short} name={admitted.claims.name} {by} until={until}"
         self._lines.log(logging.INFO, f"{what} {admitted.public_key.short}", line)
+        self.events.tell(
+            "renewed" if what == "renewed" else "admitted",
+            peer=admitted.public_key,
+            name=admitted.claims.name,
+            certificate_expires=admitted.claims.not_after,
+            admitted=_why_admitted(admitted),
+        )
 
     def _complain(self, now: float) -> None:
         """Nobody answers, or somebody did and then fell silent."""
@@ -306,6 +333,13 @@ class Membership:
         else:
             return
         self._lines.log(logging.WARNING, line.partition(" for=")[0], line, REMIND)
+
+
+def _why_admitted(admitted: Admitted) -> str:
+    """In words, for the status and for who listens."""
+    if admitted.dialled_as is not None:
+        return f"dialled as {admitted.dialled_as}"
+    return f"vouched for by {admitted.authority}"
 
 
 def _join(names: Sequence[EndpointName]) -> str:

@@ -28,12 +28,14 @@ from tunnel.config.patch import DevicePatch, IPNetwork
 from tunnel.config.routing import wanted_routes
 from tunnel.config.save import merge_snapshot
 from tunnel.config.snapshot import DeviceSnapshot
+from tunnel.control.events import EventFeed
 from tunnel.control.reload_request import ReloadRequest
 from tunnel.control.status import InterfaceStatus
 from tunnel.control.uapi_socket import ControlSocket
 from tunnel.daemon.capabilities import find_offer
 from tunnel.daemon.clock import Clock, SystemClock
 from tunnel.daemon.config_file import write_config
+from tunnel.daemon.event_source import EventSource
 from tunnel.daemon.lifecycle import Lifecycle
 from tunnel.daemon.log import RateLimited
 from tunnel.daemon.peer_routes import PeerRoutes
@@ -111,6 +113,8 @@ class Service:
         self._device = Device(os.urandom, self._stamper)
         self._resolver = Resolver(clock, self._deliver)
         self._events = RateLimited(_log, clock)
+        self._feed = EventFeed(name, lambda: clock.now() + clock.unix_offset())
+        self._event_source = EventSource(self._feed, self._device, clock, self._name_of)
         self._config: TunnelConfig | None = None
         self._enrolment: Enrolment | None = None
         self._routes: PeerRoutes | None = None
@@ -169,6 +173,7 @@ class Service:
             allow_default_route=not config.interface.is_table_consulted,
             turn=self._turn,
         )
+        self._enrolment.membership.events = self._feed
         return self.identified(config)
 
     def _stop(self, why: TunnelError | None) -> None:
@@ -271,7 +276,7 @@ class Service:
     @asynccontextmanager
     async def _control(self) -> AsyncIterator[None]:
         """The control socket; whoever deletes its file stops us."""
-        control = ControlSocket(self._name, self)
+        control = ControlSocket(self._name, self, events=self._feed)
         await control.open()
         watcher = asyncio.create_task(control.wait_unlinked())
         watcher.add_done_callback(self._control_gone)
@@ -357,6 +362,7 @@ class Service:
         self._resolver.forget(patch)
         if self._enrolment is not None:
             self._enrolment.membership.forget(patch, self._clock.now())
+        self._event_source.peers_changed()
         self._status_line.changed()
         self._pipeline.turn()
 
@@ -474,6 +480,7 @@ class Service:
             self._link_came_up()
         elif self._is_link_up.is_set() and not event.is_up:
             self._is_link_up.clear()
+            self._event_source.link_down()
             self._device.down(self._clock.now())
             self._pipeline.turn()  # peers like us are told
             self._close_socket()
@@ -497,7 +504,11 @@ class Service:
         self._device.up(self._clock.now())
         self._tell_enrolment(is_up=True)
 
+    def _name_of(self, peer: PublicKey) -> str | None:
+        return self._enrolment.membership.name_of(peer) if self._enrolment else None
+
     def _on_event(self, event: Event) -> None:
+        self._event_source.observe(event)
         self._events.event(event)
         if isinstance(event, HandshakeCompleted | SessionExpired | PeerClosed):
             self._status_line.changed()
@@ -530,6 +541,10 @@ class Service:
             self._events.log(logging.ERROR, f"hairpin {hairpin.peer.short}", line)
             return
         self._device.apply(patch, self._clock.now())
+        for peer in self._config.peers if self._feed.is_heard else ():
+            if (endpoint := endpoints.get(peer.public_key)) is not None:
+                members = {"peer": peer.public_key, "name": self._name_of(peer.public_key), "endpoint": endpoint}
+                self._feed.tell("name_resolved", **members, endpoint_name=peer.endpoint)
         self._pipeline.turn()
 
     # ── sockets ──────────────────────────────────────────────────────────────────────────────────────────────────

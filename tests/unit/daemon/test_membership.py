@@ -1,14 +1,19 @@
 """Membership: what it says, what it forgets, what it refuses to become."""
 
+import asyncio
+import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from math import inf
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tunnel.config.model import CertificateConfig
 from tunnel.config.patch import DevicePatch, PeerPatch
+from tunnel.control.events import EventFeed
 from tunnel.control.status import MemberStatus
 from tunnel.daemon.log import RateLimited
 from tunnel.daemon.membership import Membership
@@ -63,6 +68,47 @@ def site() -> Site:
 
 def key(member: Member) -> str:
     return member.host.public_key.short
+
+
+# ── events ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@contextmanager
+def told(member: Member) -> Iterator[list[dict[str, Any]]]:
+    """What is told to whoever listens to `member` meanwhile."""
+    feed, events = EventFeed("wg0", lambda: 0.0), list[dict[str, Any]]()
+    member.membership.events = feed
+    with feed.listening() as listener:
+        yield events
+        events += map(json.loads, asyncio.run(listener.heard()).splitlines()[1:])
+
+
+def test_who_listens_hears_of_whom_we_admit_and_by_whose_word(site: Site) -> None:
+    with told(site.gateway) as events, told(site.laptop) as dialling:
+        site.connect()
+    assert [(one["event"], one["name"], one["admitted"]) for one in events + dialling] == [
+        ("admitted", "laptop", "vouched for by 'Example CA'"),
+        ("admitted", "gateway", "dialled as gw:51820"),
+    ]
+
+
+def test_who_listens_hears_of_new_certificates_and_of_removals(site: Site) -> None:
+    site.connect()
+    with told(site.gateway) as events:
+        site.laptop.renew(site.authority, days=100)
+        site.network.run(6)
+        site.gateway.trust(site.authority, crls=[revoke(site.network, site.authority, site.laptop)])
+    assert [(one["event"], one["name"]) for one in events[:2]] == [("renewed", "laptop"), ("removed", "laptop")]
+    assert (events[1]["reason"], events[1]["peer"]) == ("revoked", str(site.laptop.host.public_key))
+
+
+def test_who_listens_hears_of_every_refusal(site: Site) -> None:
+    site.gateway.trust(site.authority, crls=[revoke(site.network, site.authority, site.laptop)])
+    with told(site.gateway) as events:
+        site.network.run(100)
+    assert len(events) == site.gateway.membership.refusals["revoked"] > 1
+    assert (events[0]["event"], events[0]["reason"], events[0]["dialled_as"]) == ("refused", "revoked", None)
+    assert events[0]["peer"] == str(site.laptop.host.public_key)
 
 
 # ── lines ────────────────────────────────────────────────────────────────────────────────────────────────────────────

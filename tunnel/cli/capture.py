@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import click
 
 from tunnel import __version__
+from tunnel.cli.completion import running
 from tunnel.cli.places import Places, pass_places
 from tunnel.control.uapi_client import ControlClient
 from tunnel.errors import ConfigError, ControlError, EdgeError, TunnelError
@@ -53,7 +54,7 @@ tunnel (5, 16 to 19) it does not, and --keys does not open them: to see
 inside, set `Extensions = off` on one side and leave certificates out.
 """
 )
-@click.argument("name")
+@click.argument("name", shell_complete=running)
 @click.option("--write", "-w", "target", metavar="FILE", help="Write a pcapng file (mode 0600); - is standard output.")
 @click.option("--inner", is_flag=True, help="Only packets inside the tunnel.")
 @click.option("--outer", is_flag=True, help="Only datagrams outside, from or to the interface's UDP port.")
@@ -85,6 +86,8 @@ def capture(
         raise click.UsageError("--keys needs -w: keys are not for a terminal.")
     if target == STANDARD_OUTPUT and sys.stdout.isatty():
         raise click.UsageError("-w - needs a pipe or a file: packets are not for a terminal.")
+    if os.geteuid() != 0:
+        raise TunnelError("only root may capture packets")
     sides = [side for side, is_wanted in ((Side.INNER, inner), (Side.OUTER, outer)) if is_wanted] or list(Side)
     with ExitStack() as stack:
         index = _index(check_name(name))
@@ -138,7 +141,7 @@ def _key_stream(client: ControlClient) -> Iterator[socket.socket]:
     try:
         yield client.subscribe("keylog=1\n\n")
     except ControlError as error:
-        if error.errno == errno.EPROTO:
+        if error.errno in (errno.EPROTO, errno.EOPNOTSUPP):
             raise TunnelError(f"the process that runs {client.name} does not tell keys: restart it") from None
         raise
 

@@ -36,6 +36,7 @@ from tunnel.daemon.capabilities import find_offer
 from tunnel.daemon.clock import Clock, SystemClock
 from tunnel.daemon.config_file import write_config
 from tunnel.daemon.event_source import EventSource
+from tunnel.daemon.key_log import KeyLog
 from tunnel.daemon.lifecycle import Lifecycle
 from tunnel.daemon.log import RateLimited
 from tunnel.daemon.peer_routes import PeerRoutes
@@ -276,7 +277,7 @@ class Service:
     @asynccontextmanager
     async def _control(self) -> AsyncIterator[None]:
         """The control socket; whoever deletes its file stops us."""
-        control = ControlSocket(self._name, self, events=self._feed)
+        control = ControlSocket(self._name, self, events=self._feed, keys=KeyLog(self._name, self._device))
         await control.open()
         watcher = asyncio.create_task(control.wait_unlinked())
         watcher.add_done_callback(self._control_gone)

@@ -1,0 +1,214 @@
+"""As tunnel@.service runs it: an ordinary user with one capability, on a file system that cannot be written.
+
+systemd itself is not needed. What it would do is done by hand, but for the filter of system calls: mounts, user and
+group, capabilities, no new privileges, no memory that is both written and executed, and a socket that is told of it.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.netns.conftest import NOBODY
+from tests.netns.eventually import eventually
+from tests.netns.flows import ping
+from tests.netns.hosts import BIN, Host, Meeting, Program, introduce, open_host
+from tests.netns.landscape import survey
+from tunnel.testing.namespaces import Namespace, connect
+
+pytestmark = pytest.mark.root
+
+CAP_NET_ADMIN = 1 << 12
+
+CONFINE = f"""
+mount -t tmpfs -o mode=1775,gid={NOBODY} none /run/wireguard
+mount -t tmpfs none /var/lib
+mkdir -m 700 /var/lib/tunnel
+chown {NOBODY}:{NOBODY} /var/lib/tunnel
+mount --bind "$1" /mnt
+case "$2" in /root/*)
+    mount --bind "$2" /srv
+    mount -t tmpfs -o mode=755 none /root
+    mkdir -p "$2"
+    mount --move /srv "$2"
+esac
+mount -o remount,bind,ro /mnt
+mount -o remount,bind,ro /
+shift 2
+exec setpriv --reuid={NOBODY} --regid={NOBODY} --clear-groups --no-new-privs --bounding-set=-all,+net_admin \
+    --inh-caps=-all,+net_admin --ambient-caps=-all,+net_admin "$@"
+"""
+"""For sh in a mount namespace: the directory that is to be /mnt, that of a Python that may be root's, and a command."""
+
+PROTECT_MEMORY = "import ctypes, os, sys; ctypes.CDLL(None).prctl(65, 1, 0, 0, 0); os.execv(sys.argv[1], sys.argv[1:])"
+"""PR_SET_MDWE, which kernels from 6.3 on have; systemd does the same with a filter."""
+
+
+@dataclass(slots=True)
+class Service:
+    """What systemd knows of a host's interface: its process, and what that has told."""
+
+    host: Host
+    listener: socket.socket
+    messages: list[str] = field(default_factory=list)
+    process: subprocess.Popen[str] | None = None
+
+    def start(self) -> None:
+        """Type=notify: it is running when it says so."""
+        self.host.directory.chmod(0o755)
+        self.host.config_file.chmod(0o640)
+        os.chown(self.host.config_file, 0, NOBODY)
+        self.process = self.host.namespace.popen(
+            *("unshare", "-m", "sh", "-ec", CONFINE, "sh", str(self.host.directory), sys.base_prefix),
+            *("env", f"NOTIFY_SOCKET={self.listener.getsockname()}", "WATCHDOG_USEC=200000"),
+            *(sys.executable, "-c", PROTECT_MEMORY),
+            *(str(BIN / "tunnel"), "up", f"/mnt/{self.host.config_file.name}"),
+            log=self.host.log_file,
+        )
+        eventually(lambda: self.heard("READY=1"), self.host.log_file.read_text(), 10)
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    def heard(self, message: str) -> int:
+        """How often it said so, so far."""
+        assert self.process is not None
+        assert self.process.poll() is None or message == "STOPPING=1", self.host.log_file.read_text()
+        while True:
+            try:
+                self.messages.append(self.listener.recv(4096).decode())
+            except BlockingIOError:
+                return sum(message in one for one in self.messages)
+
+    @property
+    def log(self) -> str:
+        return self.host.log_file.read_text()
+
+    def credentials(self) -> dict[str, str]:
+        """What /proc says of its process."""
+        assert self.process is not None
+        lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
+        return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
+@contextmanager
+def listening(path: Path) -> Iterator[socket.socket]:
+    """What $NOTIFY_SOCKET names."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(str(path))
+        path.chmod(0o666)
+        listener.setblocking(False)
+        yield listener
+
+
+@pytest.fixture
+def outside(tmp_path: Path) -> Iterator[Path]:
+    """A path for the socket that every user gets at; pytest's own directories are for their owner only."""
+    path = Path(f"/tmp/tunnel-notify-{os.getpid()}")
+    yield path
+    path.unlink(missing_ok=True)
+
+
+@pytest.fixture
+def service(tmp_path: Path, outside: Path) -> Iterator[Service]:
+    """Not yet started; `peer_of` gives it somebody to talk to."""
+    if BIN.is_relative_to("/root"):
+        pytest.skip("ordinary users cannot run what is below /root")
+    with open_host(tmp_path, "unit") as host, listening(outside) as listener:
+        yield Service(host, listener)
+
+
+@contextmanager
+def peer_of(host: Host, directory: Path) -> Iterator[Host]:
+    """Another host, up, that knows `host` and is known to it."""
+    with Namespace("unit-far") as namespace:
+        peer = Host(namespace, "unit-far", 2, Program.TUNNEL, directory)
+        host.namespace.ip("link", "delete", host.port.interface)
+        connect(host.port, peer.port)
+        introduce(host, peer, Meeting())
+        peer.up()
+        yield peer
+
+
+def test_with_one_capability_it_comes_up_talks_and_leaves_nothing(service: Service, tmp_path: Path) -> None:
+    host = service.host
+    with peer_of(host, tmp_path) as peer:
+        before = survey(host.namespace, host.interface)
+        host.write_config()
+        service.start()
+        ping(host.namespace, peer.inner_ipv4)
+        status = service.credentials()
+        assert set(status["Uid"].split()) == {str(NOBODY)}
+        assert int(status["CapEff"], 16) == int(status["CapBnd"], 16) == CAP_NET_ADMIN
+        assert status["NoNewPrivs"] == "1"
+        eventually(lambda: service.heard("STATUS=1 of 1 peer connected, last handshake 20"), "the status is told", 8)
+        service.signal(signal.SIGTERM)
+        assert service.process is not None
+        assert service.process.wait(5) == 0, service.log
+        assert survey(host.namespace, host.interface) == before
+    assert service.heard("STOPPING=1") == 1
+    assert service.messages.index("STATUS=0 of 1 peer connected") < service.messages.index("READY=1")
+    assert "warning" not in service.log
+
+
+def test_the_watchdog_is_fed_until_the_process_hangs(service: Service) -> None:
+    service.host.write_config()
+    service.start()
+    eventually(lambda: service.heard("WATCHDOG=1") >= 3, "it is fed")
+    service.signal(signal.SIGSTOP)
+    fed = service.heard("WATCHDOG=1")
+    assert len(select_for(service.listener, 0.5)) == 0
+    service.signal(signal.SIGCONT)
+    eventually(lambda: service.heard("WATCHDOG=1") > fed, "it is fed again")
+
+
+def select_for(listener: socket.socket, seconds: float) -> list[str]:
+    """What comes in that time."""
+    listener.settimeout(seconds)
+    try:
+        return [listener.recv(4096).decode()]
+    except TimeoutError:
+        return []
+    finally:
+        listener.setblocking(False)
+
+
+def test_a_certificate_is_read_again_on_sighup_and_systemd_is_told(service: Service, tmp_path: Path) -> None:
+    host = service.host
+    for command in ("ca", "issue unit --address 10.9.0.1 --server"):
+        subprocess.run([BIN / "tunnel", "cert", *command.split()], cwd=tmp_path, check=True, capture_output=True)
+    os.chown(tmp_path / "unit.pem", 0, NOBODY)
+    (tmp_path / "unit.pem").chmod(0o640)
+    host.config_file.write_text("[Interface]\nIdentity = unit.pem\n")
+    service.start()
+    assert "10.9.0.1" in host.namespace.ip("address")
+    service.signal(signal.SIGHUP)
+    eventually(lambda: service.heard("RELOADING=1\nMONOTONIC_USEC="), "it says that it reloads")
+    eventually(lambda: service.heard("READY=1") == 2, "it says that it has reloaded")
+    service.signal(signal.SIGTERM)
+    assert service.process is not None
+    assert service.process.wait(5) == 0, service.log
+
+
+def test_a_terminal_that_is_closed_ends_it_and_leaves_nothing(tmp_path: Path) -> None:
+    with open_host(tmp_path, "tty") as host:
+        host.write_config()
+        before = survey(host.namespace, host.interface)
+        command = host.namespace.command(str(BIN / "tunnel"), "up", str(host.config_file))
+        child, terminal = os.forkpty()
+        if child == 0:
+            os.execvp(command[0], command)
+        eventually(
+            lambda: f"{host.interface}: <POINTOPOINT,MULTICAST,NOARP,UP" in host.namespace.ip("link"), "it is up"
+        )
+        os.close(terminal)
+        os.waitpid(child, 0)
+        assert survey(host.namespace, host.interface) == before

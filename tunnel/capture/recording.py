@@ -15,10 +15,11 @@ import socket
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from tunnel.capture.datagrams import split_datagrams
 from tunnel.capture.output import Output, Side
-from tunnel.capture.packet_socket import ARPHRD_LOOPBACK, CapturedFrame, PacketSocket
+from tunnel.capture.packet_socket import ARPHRD_LOOPBACK, CapturedFrame
 
 HOLD = 0.25
 """Seconds that a packet waits for those that were captured before it, and for keys."""
@@ -27,6 +28,16 @@ _BURST = 500
 """Frames that are read from one socket before it is another's turn."""
 
 _KEYS_SIZE = 1 << 16
+
+
+class Source(Protocol):
+    """What is readable when `receive` gives something: a `PacketSocket`."""
+
+    def fileno(self) -> int: ...
+
+    def receive(self) -> CapturedFrame | None: ...
+
+    def count_lost(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +53,7 @@ class Recording:
 
     def __init__(
         self,
-        sockets: Mapping[Side, PacketSocket],
+        sockets: Mapping[Side, Source],
         output: Output,
         limits: Limits,
         is_there: Callable[[], bool],
@@ -95,7 +106,7 @@ class Recording:
     def _is_full(self) -> bool:
         return self._limits.packets is not None and self.count >= self._limits.packets
 
-    def _read_packets(self, side: Side, one: PacketSocket) -> None:
+    def _read_packets(self, side: Side, one: Source) -> None:
         for _ in range(_BURST):
             frame = None if self._is_full() else one.receive()
             if frame is None:

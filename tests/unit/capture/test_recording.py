@@ -1,7 +1,7 @@
 import io
 import socket
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -61,6 +61,12 @@ def always() -> bool:
     return True
 
 
+def turns(number: int) -> Callable[[], bool]:
+    """The interface is there when it is asked for so many times, and then gone."""
+    answers = iter([True] * number + [False])
+    return lambda: next(answers)
+
+
 def test_packets_of_both_sides_are_written_in_the_order_of_time() -> None:
     inner = FakeSocket(captured(FIRST, nanoseconds=1), captured(THIRD, nanoseconds=3))
     outer = FakeSocket(captured(SECOND, nanoseconds=2))
@@ -93,6 +99,22 @@ def test_keys_are_written_before_packets_that_came_with_them(stream: tuple[socke
     assert notes.written == [b"A=1\nB=2\nC=3\n", (Side.OUTER, FIRST)]
 
 
+def test_keys_that_come_a_moment_later_are_written_first_too(stream: tuple[socket.socket, socket.socket]) -> None:
+    ours, theirs = stream
+    go_on = turns(2)
+
+    def is_there() -> bool:
+        if recording.count:  # the packet has been read
+            theirs.send(b"A=1\n\n")
+        return go_on()
+
+    notes = Notes()
+    recording = Recording({Side.OUTER: FakeSocket(captured(FIRST))}, notes, Limits(), is_there, ours)
+    recording.run()
+    assert notes.written[-1] == (Side.OUTER, FIRST)
+    assert notes.written[0] == b"A=1\n"
+
+
 def test_the_end_of_the_keys_does_not_end_the_capture(stream: tuple[socket.socket, socket.socket]) -> None:
     ours, theirs = stream
     theirs.close()
@@ -106,14 +128,13 @@ def test_the_end_of_the_keys_does_not_end_the_capture(stream: tuple[socket.socke
 def test_what_goes_over_the_loopback_interface_is_written_always() -> None:
     frames = (captured(FIRST, hardware=ARPHRD_LOOPBACK, kind=kind) for kind in (OUTGOING, 0))
     notes = Notes()
-    Recording({Side.OUTER: FakeSocket(*frames)}, notes, Limits(packets=1), always).run()
+    Recording({Side.OUTER: FakeSocket(*frames)}, notes, Limits(), turns(1)).run()
     assert notes.written == [(Side.OUTER, FIRST)]
 
 
 def test_what_was_captured_is_written_when_the_interface_is_gone() -> None:
-    there = iter([True, False])
     notes = Notes()
-    Recording({Side.INNER: FakeSocket(captured(FIRST))}, notes, Limits(), lambda: next(there)).run()
+    Recording({Side.INNER: FakeSocket(captured(FIRST))}, notes, Limits(), turns(1)).run()
     assert notes.written == [(Side.INNER, FIRST)]
 
 

@@ -125,7 +125,7 @@ def test_the_end_of_the_keys_does_not_end_the_capture(stream: tuple[socket.socke
     assert recording.has_lost_keys
 
 
-def test_what_goes_over_the_loopback_interface_is_written_always() -> None:
+def test_what_goes_over_the_loopback_interface_is_written_once() -> None:
     frames = (captured(FIRST, hardware=ARPHRD_LOOPBACK, kind=kind) for kind in (OUTGOING, 0))
     notes = Notes()
     Recording({Side.OUTER: FakeSocket(*frames)}, notes, Limits(), turns(1)).run()

@@ -1,0 +1,311 @@
+"""Reloads on a fake netlink and a fake device that write down what was asked of them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.unit.daemon.test_lifecycle import FakeLinks
+from tunnel.config.model import IPInterface, TunnelConfig
+from tunnel.config.patch import DevicePatch, IPNetwork
+from tunnel.config.quick import parse_quick
+from tunnel.control.reload_request import ReloadRequest
+from tunnel.daemon.reload import Reload
+from tunnel.endpoint import Endpoint
+from tunnel.errors import ConfigError, TunnelError, UdpSocketError
+from tunnel.keys import PrivateKey, PublicKey
+
+OWN, A, B = (PrivateKey(bytes([number]) * 32) for number in (1, 2, 3))
+NOW = ReloadRequest()
+
+BASE = f"""\
+[Interface]
+PrivateKey = {OWN.to_base64()}
+ListenPort = 51820
+Address = 10.0.0.1/24
+
+[Peer]
+PublicKey = {A.public_key}
+AllowedIPs = 10.9.0.0/16
+"""
+MORE = f"""\
+
+[Peer]
+PublicKey = {B.public_key}
+AllowedIPs = 10.8.0.0/16
+"""
+OTHER = (
+    (BASE + MORE).replace("51820", "51821").replace("10.0.0.1/24", "10.0.0.2/24\nMTU = 1300").replace("10.9", "10.7")
+)
+"""Everything is another."""
+
+
+class Links(FakeLinks):
+    async def delete_address(self, index: int, address: IPInterface) -> None:
+        self._change(f"no address {address}")
+
+    async def delete_routes(self, index: int, networks: Sequence[IPNetwork], table: int | None) -> None:
+        for network in networks:
+            self._change(f"no route {network} table {table}")
+
+
+class FakeInterface:
+    """Satisfies `Interface`; what it does goes into the script of its links."""
+
+    def __init__(self, links: Links, config: TunnelConfig) -> None:
+        self.links = links
+        self.config = config
+        self.patches: list[DevicePatch] = []
+        self.identity_error: TunnelError | None = None
+        self.names: dict[PublicKey, Endpoint] = {}
+        self.is_port_taken = False
+
+    def identified(self, config: TunnelConfig) -> TunnelConfig:
+        return config
+
+    def running(self, config: TunnelConfig) -> TunnelConfig:
+        return self.config
+
+    def mtu(self) -> int:
+        return 1420
+
+    def listen_port(self) -> int:
+        return self.config.interface.listen_port
+
+    def endpoints(self) -> Mapping[PublicKey, Endpoint]:
+        return {}
+
+    def resolved(self) -> Mapping[PublicKey, Endpoint]:
+        return self.names
+
+    async def read_identity(self) -> None:
+        if self.identity_error:
+            raise self.identity_error
+
+    def move_socket(self, patch: DevicePatch) -> None:
+        if self.is_port_taken:
+            raise UdpSocketError("port taken")
+        if patch.listen_port is not None:
+            self.links.script.append(f"port {patch.listen_port}")
+
+    def change(self, patch: DevicePatch, config: TunnelConfig) -> None:
+        self.patches.append(patch)
+        self.links.script.append("device")
+        self.config = config
+
+
+class Scene:
+    def __init__(self, path: Path, tasks: asyncio.TaskGroup, fails_at: str) -> None:
+        self.path = path
+        self.write(BASE)
+        config = parse_quick(BASE, "wg0.conf")
+        self.links = Links(fails_at)
+        self.interface = FakeInterface(self.links, config)
+        self.time_is_up = asyncio.Event()
+        self.slept: list[float] = []
+        self.reload = Reload("wg0", path, config, self.interface, self.links, tasks, self._sleep)
+
+    def write(self, text: str) -> None:
+        self.path.touch(mode=0o600)
+        self.path.write_text(text)
+
+    async def _sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        await self.time_is_up.wait()
+
+    @property
+    def script(self) -> list[str]:
+        return self.links.script
+
+
+@asynccontextmanager
+async def open_scene(directory: Path, fails_at: str = "never") -> AsyncIterator[Scene]:
+    async with asyncio.TaskGroup() as tasks:
+        yield Scene(directory / "wg0.conf", tasks, fails_at)
+
+
+DONE = [
+    "port 51821",
+    "address 10.0.0.2/24",
+    "route 10.7.0.0/16 table None",
+    "route 10.8.0.0/16 table None",
+    "no route 10.9.0.0/16 table None",
+    "no address 10.0.0.1/24",
+    "address 10.0.0.2/24",
+    "route 10.7.0.0/16 table None",
+    "route 10.8.0.0/16 table None",
+    "link 7 mtu 1300 queue None up None",
+    "device",
+]
+
+
+async def test_what_can_be_refused_comes_first_and_the_device_last(tmp_path: Path) -> None:
+    async with open_scene(tmp_path) as scene:
+        scene.write(OTHER)
+        said = await scene.reload.run(NOW)
+    assert scene.script == DONE
+    assert f"+ peer {B.public_key.short} 10.8.0.0/16" in said
+
+
+async def test_nothing_is_done_about_what_stays(tmp_path: Path) -> None:
+    async with open_scene(tmp_path) as scene:
+        scene.write(BASE + MORE)
+        await scene.reload.run(NOW)
+    assert scene.script == ["route 10.8.0.0/16 table None", "device"]
+    assert [peer.public_key for peer in scene.interface.patches[0].peers] == [B.public_key]
+
+
+async def test_the_same_again_is_nothing_to_change(tmp_path: Path) -> None:
+    async with open_scene(tmp_path) as scene:
+        scene.write(OTHER)
+        await scene.reload.run(NOW)
+        assert await scene.reload.run(ReloadRequest(confirm=5)) == ["nothing to change"]
+        assert not scene.reload.is_on_trial
+
+
+async def test_a_dry_run_touches_nothing(tmp_path: Path) -> None:
+    async with open_scene(tmp_path) as scene:
+        scene.write(OTHER.replace("MTU", "Table = 7\nMTU"))
+        said = await scene.reload.run(ReloadRequest(dry_run=True))
+    assert said[0] == "! Table: needs a restart"
+    assert "~ port 51820 → 51821" in said
+    assert scene.script == []
+
+
+UNDONE = {
+    "address 10.0.0.2": ["port 51821", "no address 10.0.0.2/24", "port 51820"],
+    "route 10.8": [
+        *DONE[:3],
+        *("no route 10.7.0.0/16 table None", "no route 10.8.0.0/16 table None"),
+        *("no address 10.0.0.2/24", "port 51820"),
+    ],
+    "link": [
+        *DONE[:9],
+        *("address 10.0.0.1/24", "route 10.9.0.0/16 table None"),
+        "route 10.9.0.0/16 table None",
+        *("no route 10.7.0.0/16 table None", "no route 10.8.0.0/16 table None"),
+        *("no address 10.0.0.2/24", "port 51820"),
+    ],
+}
+
+
+@pytest.mark.parametrize("step", UNDONE)
+async def test_what_is_refused_half_way_is_undone_in_reverse(tmp_path: Path, step: str) -> None:
+    async with open_scene(tmp_path, fails_at=step) as scene:
+        scene.write(OTHER)
+        with pytest.raises(TunnelError, match=f"refused: {step}"):
+            await scene.reload.run(NOW)
+        assert scene.script == UNDONE[step]
+        assert not scene.interface.patches
+        assert scene.reload.config == parse_quick(BASE, "wg0.conf")
+
+
+async def test_a_refusal_says_that_all_is_as_before(tmp_path: Path) -> None:
+    async with open_scene(tmp_path, fails_at="address") as scene:
+        scene.write(OTHER)
+        with pytest.raises(TunnelError, match="all is as before"):
+            await scene.reload.run(NOW)
+
+
+async def test_what_cannot_be_undone_is_said(tmp_path: Path) -> None:
+    async with open_scene(tmp_path, fails_at="link") as scene:
+        scene.write(OTHER.replace("MTU = 1300", "MTU = 1400"))
+        with pytest.raises(TunnelError, match="not all could be undone: refused: link 7 mtu 1420"):
+            await scene.reload.run(NOW)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "why"),
+    [
+        ("[Peer]", "[Pear]", r"wg0\.conf:6: '\[Pear\]': neither"),
+        ("ListenPort", "Table = off\nListenPort", "Table: needs a restart"),
+        ("10.0.0.1/24", "10.0.0.66/24", "address 10.0.0.66 is taken by eth1"),
+    ],
+)
+async def test_a_file_that_cannot_be_done_changes_nothing(tmp_path: Path, old: str, new: str, why: str) -> None:
+    async with open_scene(tmp_path) as scene:
+        scene.links.addresses["10.0.0.66"] = "eth1"
+        scene.write(BASE.replace(old, new))
+        with pytest.raises(TunnelError, match=why):
+            await scene.reload.run(NOW)
+        assert scene.script == []
+
+
+async def test_a_port_that_is_taken_changes_nothing(tmp_path: Path) -> None:
+    async with open_scene(tmp_path) as scene:
+        scene.interface.is_port_taken = True
+        scene.write(OTHER)
+        with pytest.raises(TunnelError, match="port taken"):
+            await scene.reload.run(NOW)
+        assert scene.script == []
+
+
+async def test_an_identity_that_is_no_good_changes_nothing(tmp_path: Path) -> None:
+    async with open_scene(tmp_path) as scene:
+        scene.interface.identity_error = ConfigError("expired", source="me.pem")
+        scene.write(OTHER)
+        with pytest.raises(ConfigError, match=r"me\.pem: expired"):
+            await scene.reload.run(NOW)
+        assert scene.script == []
+
+
+async def test_a_name_that_leads_into_the_tunnel_is_refused(tmp_path: Path) -> None:
+    named = BASE + "Endpoint = vpn.example.com:51820\n"
+    async with open_scene(tmp_path) as scene:
+        scene.write(named)
+        await scene.reload.run(NOW)
+        scene.interface.names[A.public_key] = Endpoint("192.0.2.1", 51820)
+        scene.write(named.replace("10.9.0.0/16", "192.0.2.0/24"))
+        with pytest.raises(ConfigError, match="would loop"):
+            await scene.reload.run(NOW)
+
+
+# ---- on trial -----------------------------------------------------------------------------------------------------
+
+
+async def on_trial(scene: Scene) -> None:
+    scene.write(OTHER)
+    await scene.reload.run(ReloadRequest(confirm=60))
+    await asyncio.sleep(0)
+    assert scene.slept == [60]
+    scene.script.clear()
+
+
+async def test_what_nobody_confirms_goes_back(tmp_path: Path) -> None:
+    async with open_scene(tmp_path) as scene:
+        await on_trial(scene)
+        scene.time_is_up.set()
+    assert scene.interface.config == parse_quick(BASE, "wg0.conf")
+    assert scene.script[0] == "port 51820"
+    assert "no address 10.0.0.2/24" in scene.script
+    assert not scene.reload.is_on_trial
+
+
+async def test_what_is_confirmed_stays(tmp_path: Path) -> None:
+    async with open_scene(tmp_path) as scene:
+        await on_trial(scene)
+        scene.reload.confirm()
+        scene.time_is_up.set()
+    assert scene.script == []
+    with pytest.raises(TunnelError, match="nothing waits"):
+        scene.reload.confirm()
+
+
+async def test_during_a_trial_only_dry_runs_are_made(tmp_path: Path) -> None:
+    async with open_scene(tmp_path) as scene:
+        await on_trial(scene)
+        with pytest.raises(TunnelError, match="waits for `tunnel confirm wg0`"):
+            await scene.reload.run(NOW)
+        assert await scene.reload.run(ReloadRequest(dry_run=True)) == ["nothing to change"]
+        scene.reload.confirm()
+
+
+async def test_going_back_that_fails_is_logged_and_no_more(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async with open_scene(tmp_path) as scene:
+        await on_trial(scene)
+        scene.links.fails_at = "address"
+        scene.time_is_up.set()
+    assert "going back failed: refused: address 10.0.0.1/24; all is as before" in caplog.text
+    assert scene.interface.config == parse_quick(OTHER, "wg0.conf")

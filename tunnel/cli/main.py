@@ -19,6 +19,7 @@ COMMANDS: Mapping[str, str] = {
     "peer": "tunnel.cli.peer",
     "status": "tunnel.cli.status",
     "events": "tunnel.cli.events",
+    "metrics": "tunnel.cli.metrics",
     "capture": "tunnel.cli.capture",
     "genkey": "tunnel.cli.keys",
     "pubkey": "tunnel.cli.keys",

@@ -69,7 +69,7 @@ def status(places: Places, name: str | None, as_json: bool, watch: float | None)
     """
     if as_json and watch is not None:
         raise click.UsageError("--json prints once: leave --watch away, or see tunnel events")
-    statuses = [_ask(_checked(name), places.sockets)] if name else _ask_all(places.sockets)
+    statuses = [ask(_checked(name), places.sockets)] if name else _ask_all(places.sockets)
     if watch is not None:
         _watch(name, places.sockets, watch)
     elif as_json:
@@ -104,14 +104,14 @@ def _ask_each(names: list[str], directory: Path) -> list[InterfaceStatus]:
     statuses = []
     for name in names:
         try:
-            statuses.append(_ask(name, directory))
+            statuses.append(ask(name, directory))
         except ControlError as error:
             if error.errno not in ENDED:
                 raise
     return statuses
 
 
-def _ask(name: str, directory: Path) -> InterfaceStatus:
+def ask(name: str, directory: Path) -> InterfaceStatus:
     """What the process tells about itself, or only what UAPI's ``get`` tells if it is not one of ours."""
     try:
         with ControlClient.connect(name, directory) as client:

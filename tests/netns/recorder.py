@@ -6,12 +6,11 @@ from types import TracebackType
 from typing import Self
 
 from tests.netns.hosts import CABLE, PORT
+from tunnel.capture.packet_socket import PacketSocket
 from tunnel.testing.namespaces import Namespace
 
-_ETH_P_ALL = 3
 _ETHERNET, _IPV4, _UDP_CHECKSUM = 14, 20, 6
 _DATAGRAM = _ETHERNET + _IPV4 + 8
-_BIGGEST = 1 << 16
 
 
 class Recorder:
@@ -19,9 +18,7 @@ class Recorder:
 
     def __init__(self, namespace: Namespace) -> None:
         with namespace.enter():
-            self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_ALL))
-            self._socket.bind((CABLE, _ETH_P_ALL))
-        self._socket.setblocking(False)
+            self._socket = PacketSocket(CABLE)
 
     def __enter__(self) -> Self:
         return self
@@ -32,13 +29,10 @@ class Recorder:
     def take(self) -> list[bytes]:
         """The frames since the last call."""
         frames: list[bytes] = []
-        while True:
-            try:
-                frame, (_, _, direction, _, _) = self._socket.recvfrom(_BIGGEST)
-            except BlockingIOError:
-                return frames
-            if direction == socket.PACKET_OUTGOING and _is_wireguard(frame):
-                frames.append(_without_checksum(frame))
+        while (captured := self._socket.receive()) is not None:
+            if captured.is_outgoing and _is_wireguard(captured.frame):
+                frames.append(_without_checksum(captured.frame))
+        return frames
 
     def inject(self, frames: list[bytes]) -> None:
         """Put frames on the cable, as if `namespace` had sent them."""

@@ -1,23 +1,25 @@
 """A look at the cable: which datagrams cross a veth, and whether each is one of ours.
 
-A packet socket (packet(7)) sees every frame in both directions. Only its headers are copied, and of the payload the
-first word: the message type with its reserved zeros. What is neither a message between the two ports nor neighbour
-discovery is *foreign*, and said to be so. Superpackets (UDP segmentation offload) cross a veth in one piece;
-the virtio header in front says how long the datagrams in it are.
+A packet socket (`tunnel.capture.packet_socket`) sees every frame in both directions. Only its headers are copied, and
+of the payload the first word: the message type with its reserved zeros. What is neither a message between the two ports
+nor neighbour discovery is *foreign*, and said to be so. Superpackets (UDP segmentation offload) cross a veth in one
+piece, of which the socket knows how long the datagrams in it are.
 
-    veth ─▶ packet socket ─▶ virtio header 10 | Ethernet 14 | IPv4 20.. or IPv6 40 | UDP 8 | type 4 …
-                                                                                  └─▶ Traffic
+    veth ─▶ packet socket ─▶ Ethernet 14 | IPv4 20.. or IPv6 40 | UDP 8 | type 4 …
+                                                                            └─▶ Traffic
 """
 
-import errno
+import select
 import socket
 import struct
 import threading
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
+from tunnel.capture.packet_socket import CapturedFrame, PacketSocket
 from tunnel.testing.namespaces import Namespace
 from tunnel.wire.certified import CERTIFIED_SIZE
 from tunnel.wire.messages import COOKIE_REPLY_SIZE, INITIATION_SIZE, RESPONSE_SIZE, TRANSPORT_OVERHEAD, MessageType
@@ -25,16 +27,10 @@ from tunnel.wire.messages import COOKIE_REPLY_SIZE, INITIATION_SIZE, RESPONSE_SI
 _HEADERS = 256
 """Bytes copied of each frame: enough for all headers and the start of the payload."""
 
-_RECEIVE_BUFFER = 64 << 20
 _POLL_INTERVAL = 0.2
 _FOREIGN_EXAMPLES = 5
 
-_ETH_P_ALL = 0x0003
 _ETH_IPV4, _ETH_IPV6, _ETH_ARP = 0x0800, 0x86DD, 0x0806
-_SOL_PACKET, _PACKET_STATISTICS, _PACKET_VNET_HDR = 263, 6, 15
-_SO_TIMESTAMPNS = 35
-_SO_RCVBUFFORCE = 33
-_VIRTIO_HEADER = struct.Struct("=BBHHHH")
 _ETHERNET_SIZE, _IPV6_SIZE, _UDP_SIZE = 14, 40, 8
 _SHORTEST_FRAME = _ETHERNET_SIZE + 28
 """That of ARP, and of an empty datagram over IPv4."""
@@ -154,12 +150,7 @@ class Capture:
 
     def __init__(self, namespace: Namespace, interface: str, ports: frozenset[int]) -> None:
         with namespace.enter():
-            self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
-            self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
-            self._socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
-            self._socket.setsockopt(_SOL_PACKET, _PACKET_VNET_HDR, 1)
-            self._socket.bind((interface, _ETH_P_ALL))
-        self._socket.settimeout(_POLL_INTERVAL)
+            self._socket = PacketSocket(interface, size=_HEADERS)
         self._ports = ports
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="capture", daemon=True)
@@ -172,31 +163,20 @@ class Capture:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._stopped.set()
         self._thread.join()
-        statistics = self._socket.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8)
-        self.traffic.lost += struct.unpack("=II", statistics)[1]
+        self.traffic.lost = self._socket.count_lost()
         self._socket.close()
 
     def _watch(self) -> None:
         """Read until told to stop and nothing is left to read."""
-        buffer = memoryview(bytearray(_HEADERS))
-        while True:
-            try:
-                length, ancillary, _, _ = self._socket.recvmsg_into([buffer], 64)
-            except TimeoutError:
-                if self._stopped.is_set():
-                    return
-                continue
-            except OSError as refused:
-                if refused.errno != errno.EINVAL:
-                    return  # the namespace is gone
-                # Linux before 6.2 cannot describe a UDP superpacket in a virtio header.
-                self.traffic.lost += 1
-                continue
-            self._record(buffer[:length], ancillary)
+        with suppress(OSError):  # the namespace is gone
+            is_last = False
+            while not is_last:
+                select.select([self._socket], [], [], _POLL_INTERVAL)
+                is_last = self._stopped.is_set()
+                while (frame := self._socket.receive()) is not None:
+                    self._record(frame)
 
-    def _record(self, captured: memoryview, ancillary: list[tuple[int, int, bytes]]) -> None:
-        segment_size = _VIRTIO_HEADER.unpack_from(captured)[3]
-        kind = classify(captured[_VIRTIO_HEADER.size :], segment_size, self._ports, self.traffic)
-        if kind not in self.traffic.first_seen and kind and ancillary:
-            seconds, nanoseconds = struct.unpack("@ll", ancillary[0][2])
-            self.traffic.first_seen[kind] = seconds + nanoseconds / 1e9
+    def _record(self, captured: CapturedFrame) -> None:
+        kind = classify(memoryview(captured.frame), captured.segment_size, self._ports, self.traffic)
+        if kind not in self.traffic.first_seen and kind:
+            self.traffic.first_seen[kind] = captured.nanoseconds / 1e9

@@ -21,6 +21,8 @@ COMMANDS: Mapping[str, str] = {
     "events": "tunnel.cli.events",
     "metrics": "tunnel.cli.metrics",
     "capture": "tunnel.cli.capture",
+    "doctor": "tunnel.cli.doctor",
+    "why": "tunnel.cli.why",
     "genkey": "tunnel.cli.keys",
     "pubkey": "tunnel.cli.keys",
     "genpsk": "tunnel.cli.keys",

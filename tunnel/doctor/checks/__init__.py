@@ -1,0 +1,1 @@
+"""The checks, each a small pure function: facts -> what is wrong, or None."""

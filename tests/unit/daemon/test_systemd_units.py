@@ -60,9 +60,12 @@ def test_files_of_root_are_for_the_service_to_read_and_for_nobody_else(tmp_path:
     (tmp_path / "etc" / "tunnel").mkdir(parents=True)
     for name in ("wg0.conf", "identity.pem", "ca.key"):
         (tmp_path / "etc" / "tunnel" / name).touch(mode=0o600)
+    stamp = tmp_path / "var" / "lib" / "tunnel" / "stamp"  # `tunnel up` ran as root before
+    stamp.parent.mkdir(mode=0o700, parents=True)
+    stamp.touch(mode=0o600)
     run_tool("systemd-sysusers", f"--root={tmp_path}", str(UNITS / "sysusers.d" / "tunnel.conf"))
     run_tool("systemd-tmpfiles", "--create", f"--root={tmp_path}", str(UNITS / "tmpfiles.d" / "tunnel.conf"))
-    group = int((tmp_path / "etc" / "group").read_text().split(":")[2])
+    user, group = map(int, (tmp_path / "etc" / "passwd").read_text().split(":")[2:4])
     root = pwd.getpwnam("root").pw_uid
     assert {path.name: _who_may(path) for path in (tmp_path / "etc" / "tunnel").iterdir()} == {
         "wg0.conf": (0o640, root, group),
@@ -71,6 +74,7 @@ def test_files_of_root_are_for_the_service_to_read_and_for_nobody_else(tmp_path:
     }
     assert _who_may(tmp_path / "etc" / "tunnel") == (0o750, root, group)
     assert _who_may(tmp_path / "run" / "wireguard") == (0o1775, root, group)
+    assert _who_may(stamp) == (0o600, user, group)
 
 
 def _who_may(path: Path) -> tuple[int, int, int]:

@@ -3,18 +3,21 @@
     12:03:01 wg0 info: handshake completed peer=xTIBA5rb… endpoint=192.0.2.1:51820 role=initiator
 
 The fields are `peer` (the first characters of its public key), `endpoint`, `before`, `name`, `role`, `attempts`,
-`dropped`, `why`. In the foreground lines go to stderr, in the background to syslog where there is one. Whatever
-somebody on the network can cause goes through `RateLimited`.
+`dropped`, `why`. In the foreground lines go to stderr, or to the journal if that is where stderr leads
+(`tunnel.daemon.journal`), in the background to syslog where there is one. Whatever somebody on the network can cause
+goes through `RateLimited`.
 """
 
 import logging
 import logging.handlers
 import math
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from tunnel.daemon.clock import Clock
+from tunnel.daemon.journal import JOURNAL_SOCKET, JournalHandler, is_stderr_the_journal
 from tunnel.errors import ConfigError
 from tunnel.protocol.events import (
     Event,
@@ -53,14 +56,25 @@ def level_from(verbosity: int, environment: Mapping[str, str]) -> int:
     return LEVELS[word]
 
 
-def set_up_logging(interface: str, level: int, *, to_syslog: bool, syslog_socket: Path = SYSLOG_SOCKET) -> None:
-    """Send everything from `level` up to syslog if wanted and there, else to stderr; replaces what was set up."""
+def set_up_logging(
+    interface: str,
+    level: int,
+    *,
+    to_syslog: bool,
+    syslog_socket: Path = SYSLOG_SOCKET,
+    journal_socket: Path = JOURNAL_SOCKET,
+    environment: Mapping[str, str] = os.environ,
+) -> None:
+    """Send everything from `level` up to syslog if wanted and there, else to stderr; replaces what was set up.
+
+    To the journal instead of stderr, with fields, if `environment` says that they are the same.
+    """
     handler = _syslog_handler(interface, syslog_socket) if to_syslog else None
     root = logging.getLogger()
     for previous in root.handlers[:]:
         root.removeHandler(previous)
         previous.close()
-    root.addHandler(handler or _stderr_handler(interface))
+    root.addHandler(handler or _stderr_handler(interface, journal_socket, environment))
     root.setLevel(level)
     for library in ("asyncio", "pyroute2"):
         logging.getLogger(library).setLevel(max(level, logging.WARNING))
@@ -144,10 +158,10 @@ class _SyslogHandler(logging.handlers.SysLogHandler):
         pass
 
 
-def _stderr_handler(interface: str) -> logging.Handler:
+def _stderr_handler(interface: str, journal_socket: Path, environment: Mapping[str, str]) -> logging.Handler:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Formatter(f"%(asctime)s {interface} %(levelname)s: %(message)s", datefmt="%H:%M:%S"))
-    return handler
+    return JournalHandler(interface, handler, journal_socket) if is_stderr_the_journal(environment) else handler
 
 
 def _syslog_handler(interface: str, socket: Path) -> logging.Handler | None:

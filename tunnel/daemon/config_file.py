@@ -1,5 +1,6 @@
 """A configuration file of which we know the path: its text, if nobody but its owner may see or change it."""
 
+import contextlib
 import os
 import shlex
 from pathlib import Path
@@ -37,7 +38,7 @@ def write_config(path: Path, config: TunnelConfig) -> None:
     """Write `config` over the file, at once or not at all; a link to it stays one.
 
     Sections that say the same as before are left as they are written, with their comments, if the file still is one of
-    ours. Raise `ConfigError`, with the file as it was.
+    ours. Owner and group stay, and what they may do; others may nothing. Raise `ConfigError`, with the file as it was.
     """
     target = path.resolve()
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
@@ -48,6 +49,7 @@ def write_config(path: Path, config: TunnelConfig) -> None:
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         with open(descriptor, "w") as file:
+            _take_after(descriptor, target)
             file.write(text)
             file.flush()
             os.fsync(descriptor)
@@ -55,3 +57,11 @@ def write_config(path: Path, config: TunnelConfig) -> None:
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise ConfigError(f"cannot save the configuration: {error.strerror}", source=str(path)) from None
+
+
+def _take_after(descriptor: int, old: Path) -> None:
+    """Give the new file the owner and the mode of the one that it replaces, as far as we may."""
+    with contextlib.suppress(FileNotFoundError, PermissionError):
+        status = old.stat()
+        os.fchown(descriptor, status.st_uid, status.st_gid)
+        os.fchmod(descriptor, status.st_mode & 0o770)

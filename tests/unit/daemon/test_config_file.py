@@ -27,6 +27,13 @@ def test_what_was_written_is_read(path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.parametrize(("before", "after"), [(0o640, 0o640), (0o644, 0o640), (0o400, 0o400)])
+def test_who_could_read_the_file_still_can_but_for_everybody(path: Path, before: int, after: int) -> None:
+    path.chmod(before)
+    write_config(path, MOVED)
+    assert path.stat().st_mode & 0o777 == after
+
+
 def test_what_says_the_same_keeps_its_comments(path: Path) -> None:
     write_config(path, CONFIG)
     assert path.read_text() == TEXT

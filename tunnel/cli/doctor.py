@@ -4,6 +4,7 @@ import json
 
 import click
 
+from tunnel.cli.completion import configured
 from tunnel.cli.config_file import ConfigFile, interface_name
 from tunnel.cli.places import Places, pass_places
 from tunnel.control.uapi_client import list_interfaces
@@ -26,7 +27,7 @@ Examples:
   tunnel doctor office --json | jq -r '.[].verdict.remedy'
 """
 )
-@click.argument("target", metavar="[NAME|FILE]", required=False)
+@click.argument("target", metavar="[NAME|FILE]", required=False, shell_complete=configured)
 @click.argument("peer", metavar="[PEER]", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list of interfaces (docs/operations.md).")
 @pass_places

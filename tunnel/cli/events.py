@@ -12,6 +12,7 @@ from threading import Thread
 
 import click
 
+from tunnel.cli.completion import running
 from tunnel.cli.places import Places, pass_places
 from tunnel.control.uapi_client import ControlClient, list_interfaces
 from tunnel.errors import ControlError, TunnelError
@@ -27,7 +28,7 @@ Examples:
   tunnel events | while read -r line; do logger -t vpn -- "$line"; done
 """
 )
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=running)
 @pass_places
 def events(places: Places, name: str | None) -> None:
     """Print what happens from now on, as lines of JSON: of all interfaces that are up, or of NAME.

@@ -21,6 +21,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 import click
 
+from tunnel.cli.completion import running
 from tunnel.cli.places import Places, pass_places
 from tunnel.control.status import InterfaceStatus
 from tunnel.control.uapi_client import is_answered, list_interfaces
@@ -67,7 +68,7 @@ Examples:
   tunnel metrics --listen unix:/run/tunnel-metrics.sock
 """
 )
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=running)
 @click.option(
     "--listen",
     default=LISTEN,

@@ -38,7 +38,7 @@ def test_up_offers_nothing_where_there_are_no_configurations(tmp_path: Path) -> 
     assert names(tmp_path, "up", "") == []
 
 
-@pytest.mark.parametrize("command", ["down", "reload", "status"])
+@pytest.mark.parametrize("command", ["down", "reload", "status", "events", "metrics", "capture"])
 def test_commands_for_running_interfaces_offer_those_that_answer(tmp_path: Path, command: str) -> None:
     with socket.socket(socket.AF_UNIX) as alive, socket.socket(socket.AF_UNIX) as killed:
         alive.bind(str(tmp_path / "wg0.sock"))

@@ -210,6 +210,16 @@ def test_others_than_root_are_told_so(recorded: Recorded, as_nobody: tuple[str, 
     assert (done.returncode, done.stderr) == (1, "tunnel: only root may capture packets\n")
 
 
+def test_a_disk_that_is_full_is_one_line(recorded: Recorded) -> None:
+    left = recorded.left
+    path = left.directory / "full"
+    command = (str(BIN / "tunnel"), "capture", left.interface, "-w", str(path), "--seconds", "0.01")
+    done = left.namespace.run("prlimit", "--fsize=10", *command, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == f"tunnel: {path}: File too large"
+    assert "Traceback" not in done.stderr
+
+
 # ---- sockets ----------------------------------------------------------------------------------------------------
 
 

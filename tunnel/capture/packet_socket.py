@@ -109,7 +109,7 @@ class PacketSocket:
                 self._socket.recv_into(self._buffer)
 
     def receive(self) -> CapturedFrame | None:
-        """The next frame; None if there is none, or if its interface went down."""
+        """The next frame; None if there is none, or if its interface went down. Raise `EdgeError` for anything else."""
         while True:
             try:
                 length, ancillary, _, address = self._socket.recvmsg_into([self._buffer], _ANCILLARY_SIZE)
@@ -121,7 +121,7 @@ class PacketSocket:
                     continue
                 if error.errno == errno.ENETDOWN:
                     return None
-                raise
+                raise _refused(error, "") from None
             return self._captured(length, ancillary, address)
 
     def _captured(

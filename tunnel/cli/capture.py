@@ -101,6 +101,8 @@ def capture(
             output.write_keys(_static_key(device))
         recording = Recording(sockets, output, Limits(count, seconds), lambda: _has_index(name, index), stream)
         _run(recording, name, target)
+        if recording.has_lost_keys and _has_index(name, index):
+            click.echo("tunnel: the keys of later handshakes are missing: nobody tells them any more", err=True)
 
 
 def _index(name: str) -> int:
@@ -142,7 +144,8 @@ def _key_stream(client: ControlClient) -> Iterator[socket.socket]:
         yield client.subscribe("keylog=1\n\n")
     except ControlError as error:
         if error.errno in (errno.EPROTO, errno.EOPNOTSUPP):
-            raise TunnelError(f"the process that runs {client.name} does not tell keys: restart it") from None
+            why = "it is not one of ours, or was started before an upgrade"
+            raise TunnelError(f"the process that runs {client.name} does not tell keys: {why}") from None
         raise
 
 
@@ -162,13 +165,13 @@ def _open_output(target: str | None, name: str, sides: "list[Side]", *, force: b
     if target is None:
         yield CaptureLines(sys.stdout)
         return
-    with _open_file(target, force=force) as file:
-        try:
+    try:
+        with _open_file(target, force=force) as file:
             yield CaptureFile(file, name, sides, f"tunnel {__version__}")
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            raise EdgeError(f"{target}: {error.strerror}", error.errno or 0) from None
+    except BrokenPipeError:
+        raise
+    except OSError as error:  # closing writes too
+        raise EdgeError(f"{target}: {error.strerror}", error.errno or 0) from None
 
 
 @contextmanager
@@ -204,8 +207,6 @@ def _run(recording: "Recording", name: str, target: str | None) -> None:
         recording.run()
     lost = recording.count_lost()
     click.echo(f"tunnel: {recording.count} packets captured, {lost} lost", err=True)
-    if recording.has_lost_keys:
-        click.echo("tunnel: the keys of later handshakes are missing: nobody tells them any more", err=True)
 
 
 @contextmanager

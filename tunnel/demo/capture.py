@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Self
 
 from tunnel.capture.packet_socket import CapturedFrame, PacketSocket
+from tunnel.errors import EdgeError
 from tunnel.testing.namespaces import Namespace
 from tunnel.wire.certified import CERTIFIED_SIZE
 from tunnel.wire.messages import COOKIE_REPLY_SIZE, INITIATION_SIZE, RESPONSE_SIZE, TRANSPORT_OVERHEAD, MessageType
@@ -168,7 +169,7 @@ class Capture:
 
     def _watch(self) -> None:
         """Read until told to stop and nothing is left to read."""
-        with suppress(OSError):  # the namespace is gone
+        with suppress(EdgeError):  # the namespace is gone
             is_last = False
             while not is_last:
                 select.select([self._socket], [], [], _POLL_INTERVAL)

@@ -94,12 +94,17 @@ def test_a_newer_tree_takes_the_place_of_the_older(tree: Path, root: Path) -> No
     assert snapshot(root) == before
 
 
-def test_files_of_others_are_not_overwritten(tree: Path, root: Path) -> None:
-    (root / "usr/local/bin/tunnel").symlink_to("nowhere")
+@pytest.mark.parametrize("is_upgrade", [False, True])
+def test_files_of_others_are_not_overwritten_and_nothing_is_changed(tree: Path, root: Path, is_upgrade: bool) -> None:
+    if is_upgrade:
+        run("install-tree", tree, root, PREFIX)
+        (tree / "usr/local/bin/new").touch()
+    foreign = root / "usr/local/bin" / ("new" if is_upgrade else "tunnel")
+    foreign.symlink_to("nowhere")
     before = snapshot(root)
     done = run("install-tree", tree, root, PREFIX)
     assert done.returncode == 1
-    assert f"{root}/usr/local/bin/tunnel is there already" in done.stderr
+    assert done.stderr == f"there already, and not from make install; remove it first:\n{foreign}\n"
     assert snapshot(root) == before
 
 

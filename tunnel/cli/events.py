@@ -1,12 +1,16 @@
 """``tunnel events``: what happens, a line of JSON each, when it happens.
 
-process of wg0 ──events=1──▶ thread ─┐
-                                     ├─▶ queue ──▶ standard output, flushed line by line
-process of wg1 ──events=1──▶ thread ─┘
+    process of wg0 ──events=1──▶ thread ─┐
+                                         ├─▶ queue ──▶ standard output, flushed line by line
+    process of wg1 ──events=1──▶ thread ─┘
+
+The lines are those of `tunnel.control.events`, as they come. A thread each, because reading is all that it does.
 """
 
+import errno
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping
+from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
 
@@ -16,8 +20,6 @@ from tunnel.cli.completion import running
 from tunnel.cli.places import Places, pass_places
 from tunnel.control.uapi_client import ControlClient, list_interfaces
 from tunnel.errors import ControlError, TunnelError
-
-ASK = "events=1\n\n"
 
 
 @click.command(
@@ -36,22 +38,32 @@ def events(places: Places, name: str | None) -> None:
     Peers that come, go and roam, handshakes that nobody answers, certificates that are admitted, refused and removed.
     docs/status.md has every event with its members.
 
-    It ends with Ctrl-C, and with status 1 when an interface ends.
+    Interfaces of other implementations do not tell. It ends with Ctrl-C, and with status 1 when an interface ends.
     """
     from tunnel.cli.config_file import check_name
 
     names = [check_name(name)] if name else list_interfaces(places.sockets)
-    if not names:
-        raise TunnelError("no interface is up")
-    clients = [ControlClient.connect(one, places.sockets) for one in names]
-    print_lines(clients)
+    connections = {one: found for one in names if (found := _ask(one, places.sockets, is_needed=name is not None))}
+    if not connections:
+        raise TunnelError("no interface is up that tells what happens")
+    print_lines(connections)
 
 
-def print_lines(clients: Sequence[ControlClient]) -> None:
+def _ask(name: str, directory: Path, *, is_needed: bool) -> socket.socket | None:
+    """Where it tells; None if it is gone or another implementation. Raise `ControlError` if that is not wanted."""
+    try:
+        return ControlClient.connect(name, directory).subscribe("events=1\n\n")
+    except ControlError as error:
+        if is_needed or error.errno in (errno.EACCES, errno.ETIMEDOUT):
+            raise
+        return None
+
+
+def print_lines(connections: Mapping[str, socket.socket]) -> None:
     """What they all tell, in the order in which it comes; raise `ControlError` as soon as one tells nothing more."""
     heard: SimpleQueue[str | ControlError] = SimpleQueue()
-    for client, connection in [(client, client.subscribe(ASK)) for client in clients]:
-        Thread(target=_listen, args=(client.name, connection, heard), daemon=True).start()
+    for name, connection in connections.items():
+        Thread(target=_listen, args=(name, connection, heard), daemon=True).start()
     while not isinstance(line := heard.get(), ControlError):
         click.echo(line)
     raise line

@@ -13,9 +13,9 @@ from tunnel.control.events import EVENTS_VERSION, KINDS
 def test_a_line_says_that_we_listen_and_the_end_of_the_interface_ends_us(tmp_path: Path) -> None:
     with fake_daemon(tmp_path) as daemon:
         code = (
-            "import sys; from pathlib import Path; from tunnel.cli.events import print_lines\n"
-            "from tunnel.control.uapi_client import ControlClient\n"
-            "print_lines([ControlClient.connect('wg0', Path(sys.argv[1]))])"
+            "import sys; from pathlib import Path; from tunnel.cli.main import tunnel\n"
+            "from tunnel.cli.places import Places\n"
+            "sys.exit(tunnel.main(['events'], obj=Places(Path(sys.argv[1])), standalone_mode=False))"
         )
         command = [sys.executable, "-c", code, str(tmp_path)]
         pipe = subprocess.PIPE
@@ -29,13 +29,14 @@ def test_a_line_says_that_we_listen_and_the_end_of_the_interface_ends_us(tmp_pat
 
 
 def test_no_interface_is_a_failure(tmp_path: Path) -> None:
-    assert error_of(invoke("events", directory=tmp_path)) == "no interface is up"
+    assert error_of(invoke("events", directory=tmp_path)) == "no interface is up that tells what happens"
     assert error_of(invoke("events", "wg0", directory=tmp_path)) == "nothing runs as wg0"
 
 
 def test_another_implementation_does_not_tell(tmp_path: Path) -> None:
     with foreign_daemon(tmp_path):
         assert "does not understand the request" in error_of(invoke("events", "wg0", directory=tmp_path))
+        assert error_of(invoke("events", directory=tmp_path)) == "no interface is up that tells what happens"
 
 
 def test_every_event_is_documented_with_its_members() -> None:

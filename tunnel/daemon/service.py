@@ -518,6 +518,8 @@ class Service:
             self._enrolment.observe(event)
 
     def _turn(self) -> None:
+        """Certificates may have brought peers, and removed some."""
+        self._event_source.peers_changed()
         self._pipeline.turn()
 
     def _on_gone(self, error: TunnelError) -> None:

@@ -10,6 +10,7 @@ import pytest
 from tests.netns.eventually import eventually
 from tests.netns.hosts import Host, PeerSection, open_host, open_pair
 from tests.netns.landscape import survey
+from tests.netns.members import Office, RunningStream
 from tunnel.keys import PrivateKey
 
 TAKEN = 51999
@@ -49,18 +50,21 @@ def test_who_stays_loses_no_packet_and_keeps_the_session(pair: tuple[Host, Host]
     left, right = pair
     left.namespace.run("ping", "-c", "1", right.inner_ipv4)
     before = left.dump(right).latest_handshake
+    stream = RunningStream(left.namespace, right.namespace, right.inner_ipv4)
     flood = left.namespace.popen(
         *("ping", "-q", "-i", "0.002", "-c", "1000", "-w", "10", right.inner_ipv4), log=left.directory / "ping"
     )
-    for number in range(5):
-        left.peers[1:] = [PeerSection(NEW, (f"10.70.{number}.0/24", f"fd70:{number}::/64"), "192.0.2.9:51820")]
-        left.settings = (f"Address = 10.51.0.{number}/32", f"MTU = {1400 - number}")
-        left.write_config()
-        left.tunnel("reload", left.interface)
-        assert f"10.70.{number}.0/24" in routes(left)
-        assert f"10.70.{number - 1}.0/24" not in routes(left)
+    with stream:
+        for number in range(5):
+            left.peers[1:] = [PeerSection(NEW, (f"10.70.{number}.0/24", f"fd70:{number}::/64"), "192.0.2.9:51820")]
+            left.settings = (f"Address = 10.51.0.{number}/32", f"MTU = {1400 - number}")
+            left.write_config()
+            left.tunnel("reload", left.interface)
+            assert f"10.70.{number}.0/24" in routes(left)
+            assert f"10.70.{number - 1}.0/24" not in routes(left)
     assert flood.wait(15) == 0
     assert " 0% packet loss" in (left.directory / "ping").read_text()
+    assert stream.received == stream.sent
     assert left.dump(right).latest_handshake == before
 
 
@@ -182,7 +186,8 @@ def test_what_is_not_confirmed_goes_back(host: Host) -> None:
     before = survey(host.namespace, host.interface), host.wg("showconf", host.interface).stdout
     host.peers[:] = [PeerSection(NEW, ("10.70.0.0/16",))]
     host.write_config()
-    host.tunnel("reload", host.interface, "--confirm", "1s")
+    said = host.tunnel("reload", host.interface, "--confirm", "1s").stdout
+    assert said.endswith(f"\nback again in 1 s, unless: tunnel confirm {host.interface}\n")
     assert "10.70.0.0/16" in routes(host)
     assert f"waits for `tunnel confirm {host.interface}`" in refused(host)
     eventually(lambda: "10.60.0.0/16" in routes(host), "what ran before is back")
@@ -211,6 +216,7 @@ def test_going_down_does_not_wait_for_a_confirmation(host: Host) -> None:
     assert host.interface not in host.namespace.links()
 
 
+@pytest.mark.slow
 def test_a_peer_that_is_added_and_saved_is_in_the_file_and_gets_its_route_by_reload(host: Host) -> None:
     text = host.config_file.read_text().replace("[Peer]", "# the other office\n[Peer]")
     host.config_file.write_text(text)
@@ -224,3 +230,30 @@ def test_a_peer_that_is_added_and_saved_is_in_the_file_and_gets_its_route_by_rel
     host.tunnel("peer", "remove", host.interface, str(NEW))
     host.tunnel("save", host.interface)
     assert host.config_file.read_text() == text
+
+
+@pytest.mark.slow
+def test_beside_an_identity_what_does_not_concern_members_changes(tmp_path: Path) -> None:
+    office = Office(tmp_path)
+    office.issue_gateway("gw", 1)
+    with open_host(tmp_path, "identity") as host:
+        peer = PeerSection(GONE, ("10.60.0.0/16",), "192.0.2.2:51820").to_text()
+        text = f"[Interface]\nIdentity = {tmp_path}/gw.pem\nMTU = 1300\n\n{peer}"
+        host.config_file.touch(mode=0o600)
+        host.config_file.write_text(text)
+        host.tunnel_up()
+        assert host.tunnel("reload", host.interface).stdout == "nothing to change\n"
+        host.config_file.write_text(text.replace("1300", "1310").replace("192.0.2.2:", "192.0.2.3:"))
+        said = host.tunnel("reload", host.interface).stdout
+        assert said == f"~ mtu 1300 → 1310\n~ peer {GONE.short} endpoint 192.0.2.2:51820 → 192.0.2.3:51820\n"
+        for old, new, setting in (
+            ("MTU", "Allow = laptop-*\nMTU", "Allow"),
+            ("10.60.0.0/16", "10.61.0.0/16", "AllowedIPs with Identity"),
+        ):
+            host.config_file.write_text(text.replace(old, new))
+            assert f"{setting}: needs a restart" in refused(host)
+        host.config_file.write_text(text)
+        (tmp_path / "gw.pem").write_text("no identity")
+        assert "gw.pem" in refused(host)
+        assert "1310" in host.namespace.ip("link", "show", host.interface)
+        assert "Identity" in host.tunnel("save", host.interface, check=False).stderr

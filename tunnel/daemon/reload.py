@@ -118,7 +118,7 @@ class Reload:
         return self._trial is not None
 
     async def run(self, request: ReloadRequest) -> list[str]:
-        """Do what the file says now; returns a line for each change. Raise `TunnelError`, with all as before."""
+        """Do what the file says now; returns what that is, line by line. Raise `TunnelError`, with all as before."""
         async with self._one_at_a_time:
             if self.is_on_trial and not request.dry_run:
                 raise TunnelError(f"{self._name}: the last change waits for `tunnel confirm {self._name}`")
@@ -130,9 +130,10 @@ class Reload:
             await self._check(plan, new)
             await self._interface.read_identity()
             await self._apply(plan, new)
-            if request.confirm is not None and not plan.is_empty:
-                self._trial = self._tasks.create_task(self._go_back(request.confirm, before, config_before))
-            return plan.describe()
+            if request.confirm is None or plan.is_empty:
+                return plan.describe()
+            self._trial = self._tasks.create_task(self._go_back(request.confirm, before, config_before))
+            return [*plan.describe(), f"back again in {request.confirm} s, unless: tunnel confirm {self._name}"]
 
     def confirm(self) -> None:
         """What is on trial stays. Raise `TunnelError` if nothing is."""

@@ -14,7 +14,8 @@ import select
 import socket
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import inf
 from typing import Protocol
 
 from tunnel.capture.datagrams import split_datagrams
@@ -49,7 +50,10 @@ class Limits:
 
 
 class Recording:
-    """`keys` is a stream of key log lines, each group ended by an empty line; `is_there` says whether to go on."""
+    """`keys` is a stream of key log lines, each group ended by an empty line; `is_there` says whether to go on.
+
+    `hold`: seconds, see `HOLD`.
+    """
 
     def __init__(
         self,
@@ -58,6 +62,7 @@ class Recording:
         limits: Limits,
         is_there: Callable[[], bool],
         keys: socket.socket | None = None,
+        hold: float = HOLD,
     ) -> None:
         self.count = 0
         self.has_lost_keys = False
@@ -66,6 +71,7 @@ class Recording:
         self._limits = limits
         self._is_there = is_there
         self._keys = keys
+        self._hold = hold
         self._partial = b""
         self._held: list[tuple[int, int, float, Side, CapturedFrame, bytes]] = []
         self._is_stopped = False
@@ -84,16 +90,15 @@ class Recording:
         """Until a limit is reached, `stop` was called or the interface is gone. Raise `OSError` of the output."""
         end = None if self._limits.seconds is None else time.monotonic() + self._limits.seconds
         while not self._is_over(end):
-            wait = HOLD if end is None else max(0.0, min(HOLD, end - time.monotonic()))
+            wait = self._hold if end is None else max(0.0, min(self._hold, end - time.monotonic()))
             self._poll.poll(wait * 1000)
-            for side, one in self._sockets.items():
-                self._read_packets(side, one)
+            horizon = min(self._read_packets(side, one) for side, one in self._sockets.items())
             self._read_keys()
-            self._release(time.monotonic() - HOLD)
+            self._release(time.monotonic() - self._hold, horizon)
         if self._keys is not None:
-            select.select([], [], [], HOLD)
+            select.select([], [], [], self._hold)
             self._read_keys()
-        self._release(time.monotonic())
+        self._release(time.monotonic(), inf)
 
     def count_lost(self) -> int:
         return sum(one.count_lost() for one in self._sockets.values())
@@ -106,19 +111,23 @@ class Recording:
     def _is_full(self) -> bool:
         return self._limits.packets is not None and self.count >= self._limits.packets
 
-    def _read_packets(self, side: Side, one: Source) -> None:
+    def _read_packets(self, side: Side, one: Source) -> float:
+        """Returns the time (nanoseconds) from which on there are more to read: that of the last one, or infinity."""
         for _ in range(_BURST):
             frame = None if self._is_full() else one.receive()
             if frame is None:
-                return
+                return inf
             if frame.hardware == ARPHRD_LOOPBACK and frame.is_outgoing:
                 continue  # it is seen again when it arrives
             packet = frame.packet
-            for part in split_datagrams(packet, frame.segment_size) if side is Side.OUTER else [packet]:
+            parts = split_datagrams(packet, frame.segment_size) if side is Side.OUTER else [packet]
+            frame = replace(frame, frame=b"")  # what waits is kept once
+            for part in parts:
                 if not self._is_full():
                     self.count += 1
                     held = frame.nanoseconds, self.count, time.monotonic(), side, frame, part
                     heapq.heappush(self._held, held)
+        return frame.nanoseconds if frame else inf
 
     def _read_keys(self) -> None:
         """Write the groups of lines that are complete."""
@@ -138,9 +147,9 @@ class Recording:
             if complete:
                 self._output.write_keys(complete.replace(b"\n\n", b"\n") + b"\n")
 
-    def _release(self, until: float) -> None:
-        """Write what has waited since `until` (monotonic) or before."""
-        while self._held and self._held[0][2] <= until:
+    def _release(self, until: float, horizon: float) -> None:
+        """Write what has waited since `until` (monotonic) or before, and was captured before `horizon`."""
+        while self._held and self._held[0][2] <= until and self._held[0][0] <= horizon:
             *_, side, frame, packet = heapq.heappop(self._held)
             self._output.write(side, frame, packet)
         self._output.flush()

@@ -76,6 +76,14 @@ def test_packets_of_both_sides_are_written_in_the_order_of_time() -> None:
     assert notes.written == [(Side.INNER, FIRST), (Side.OUTER, SECOND), (Side.INNER, THIRD)]
 
 
+def test_packets_wait_for_older_ones_that_were_not_yet_read() -> None:
+    many = [captured(FIRST, nanoseconds=number) for number in range(2000)]
+    notes = Notes()
+    sockets = {Side.INNER: FakeSocket(*many), Side.OUTER: FakeSocket(captured(SECOND, nanoseconds=1500))}
+    Recording(sockets, notes, Limits(packets=2001), always, hold=0).run()
+    assert notes.written.index((Side.OUTER, SECOND)) == 1501
+
+
 def test_it_ends_after_so_many_packets_even_within_a_train() -> None:
     outer = FakeSocket(captured(ipv4_udp(b"a" * 50), segment_size=10))
     notes = Notes()

@@ -48,6 +48,7 @@ def root(tmp_path: Path) -> Path:
     root = tmp_path / "root"
     (root / "usr/local/bin").mkdir(parents=True)
     (root / "usr/local/bin/other").write_text("theirs")
+    (root / "usr/local/share").mkdir()
     (root / "usr/local").chmod(0o2775)
     return root
 

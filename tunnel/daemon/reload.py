@@ -125,9 +125,11 @@ class Reload:
             new = self._interface.identified(await asyncio.to_thread(read_config, self.path))
             before, config_before = self._interface.running(self.config), self.config
             plan = difference(before, new, wanted_routes(self.config))
-            if request.dry_run:
+            if request.dry_run and plan.needs_restart:
                 return plan.describe()
             await self._check(plan, new)
+            if request.dry_run:
+                return plan.describe()
             await self._interface.read_identity()
             await self._apply(plan, new)
             if request.confirm is None or plan.is_empty:

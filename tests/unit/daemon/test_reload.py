@@ -174,6 +174,17 @@ async def test_a_dry_run_touches_nothing(tmp_path: Path) -> None:
     assert scene.script == []
 
 
+async def test_a_dry_run_says_what_is_taken(tmp_path: Path) -> None:
+    async with open_scene(tmp_path) as scene:
+        scene.links.addresses["10.0.0.2"] = "eth1"
+        scene.write(OTHER)
+        with pytest.raises(TunnelError, match=r"address 10\.0\.0\.2 is taken by eth1"):
+            await scene.reload.run(ReloadRequest(dry_run=True))
+        scene.links.addresses.clear()
+        assert "~ mtu auto → 1300" in await scene.reload.run(ReloadRequest(dry_run=True))
+        assert scene.script == []
+
+
 UNDONE = {
     "address 10.0.0.2": ["port 51821", "no address 10.0.0.2/24", "port 51820"],
     "route 10.8": [
@@ -290,6 +301,14 @@ async def test_what_is_confirmed_stays(tmp_path: Path) -> None:
         scene.time_is_up.set()
     assert scene.script == []
     with pytest.raises(TunnelError, match="nothing waits"):
+        scene.reload.confirm()
+
+
+async def test_a_trial_says_how_long_it_lasts(tmp_path: Path) -> None:
+    async with open_scene(tmp_path) as scene:
+        scene.write(BASE + MORE)
+        said = await scene.reload.run(ReloadRequest(confirm=60))
+        assert said[-1] == "back again in 60 s, unless: tunnel confirm wg0"
         scene.reload.confirm()
 
 

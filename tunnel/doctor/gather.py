@@ -144,7 +144,7 @@ class _Looking:
         """Look on long enough to see what comes by itself: peers without a session try again and again."""
         status = self.read()
         lives = {peer.public_key for peer in status.peers if _is_alive(peer)}
-        is_quiet = all(peer.status.public_key in lives for peer in peers)
+        is_quiet = bool(peers) and all(peer.status.public_key in lives for peer in peers)
         patience = GLANCE if is_quiet else HANDSHAKE_PATIENCE
         time.sleep(max(0.0, self._began + patience - time.monotonic()))
 

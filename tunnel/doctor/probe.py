@@ -25,6 +25,7 @@ KNOCKS = (0.5, 3.2)
 _ECHO = struct.Struct(">BBHHH")  # type, code, checksum, identifier, sequence (RFC 792, RFC 4443 section 4.1)
 _REQUEST, _REPLY = {4: 8, 6: 128}, {4: 0, 6: 129}
 _HEADERS = {4: 20 + _ECHO.size, 6: 40 + _ECHO.size}
+_IP_RECVERR, _IPV6_RECVERR = 11, 25  # else an unreachable host is no error (ip(7))
 _IP_MTU_DISCOVER, _IPV6_MTU_DISCOVER, _PMTUDISC_PROBE = 10, 23, 3
 
 
@@ -33,6 +34,10 @@ def knock(address: str, port: int, fwmark: int = 0) -> str:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as knocker:
+            if family == socket.AF_INET6:
+                knocker.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVERR, 1)
+            else:
+                knocker.setsockopt(socket.IPPROTO_IP, _IP_RECVERR, 1)
             if fwmark:
                 knocker.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, fwmark)
             knocker.connect((address, port))

@@ -65,12 +65,12 @@ FAULTS = {
     "certificate expired": (with_status(certificate_expires=NOW - 1), "certificate has expired", "tunnel cert renew"),
     "refused": (
         with_status(dialling="dialling gw", refusals={"expired": 3}),
-        "certificates of others were refused",
-        "journalctl",
+        "certificates of others are refused",
+        "tunnel events wg0",
     ),
     "refused for the clock": (
         with_status(dialling="dialling gw", refusals={"wrong_clock": 1}),
-        "certificates of others were refused",
+        "certificates of others are refused",
         "timedatectl",
     ),
     "duplicate key": (
@@ -227,6 +227,18 @@ def test_reverse_path_filtering_is_blamed_only_if_the_kernel_dropped_something()
     assert not any(told in finding.what for finding in examine(facts).findings)
     counted = replace(facts, counted={"IPReversePathFilter": 2})
     assert any(told in finding.what for finding in examine(counted).findings)
+
+
+@pytest.mark.parametrize("endpoint", ["198.51.100.7:51820", None], ids=["answers", "first datagrams"])
+def test_a_rule_against_what_comes_in_is_blamed_only_while_nobody_comes(endpoint: str | None) -> None:
+    chain = CHAIN | {"name": "in", "type": "filter", "hook": "input", "policy": "drop"}
+    rules = parse_ruleset(json.dumps({"nftables": [{"chain": chain}]}))
+    outside = None if endpoint is None else PEER.outside
+    facts = replace(silent(status={"endpoint": endpoint}, outside=outside, is_probed=False), firewall=rules)
+    verdict = examine(facts).verdict
+    assert verdict is not None
+    assert verdict.remedy == "nft insert rule ip n in udp dport 51820 accept"
+    assert examine(replace(FACTS, firewall=rules)).verdict is None
 
 
 def test_every_step_has_a_check() -> None:

@@ -1,6 +1,6 @@
 """Packets inside the tunnel: do they enter it, does the far end's answer arrive, are they forwarded, do they fit?"""
 
-from tunnel.config.model import RouteTable
+from tunnel.config.model import MIN_IPV6_MTU, RouteTable
 from tunnel.doctor.facts import Facts, Network, PeerFacts, Way
 from tunnel.doctor.finding import Finding, advice, doubt, fault
 from tunnel.doctor.firewall import Hook, Packet
@@ -173,8 +173,10 @@ def packets_too_big(facts: Facts, peer: PeerFacts) -> Finding | None:
     if echo is None or link is None or not echo.largest or echo.largest >= link.mtu:
         return None
     why = f"through the tunnel {echo.largest} bytes come back, and {link.mtu}, the interface's MTU, do not"
-    fits = max(echo.largest, 1280 if any(":" in address for address in link.addresses) else 576)
-    return fault("large packets are lost on the way", why, f"ip link set {facts.name} mtu {fits}", peer.label)
+    if echo.largest < MIN_IPV6_MTU and any(":" in address for address in link.addresses):
+        why += f"; below {MIN_IPV6_MTU} there can be no IPv6 inside"
+    remedy = f"ip link set {facts.name} mtu {echo.largest}"
+    return fault("large packets are lost on the way", why, remedy, peer.label)
 
 
 def mtu_too_large(facts: Facts, peer: PeerFacts) -> Finding | None:

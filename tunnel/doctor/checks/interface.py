@@ -81,29 +81,32 @@ def no_peers(facts: Facts) -> Finding | None:
 
 
 def nobody_found(facts: Facts) -> Finding | None:
-    """Of a member: it dials, and nobody answers."""
+    """Of a member: it dials, and nobody answers, or nobody with a good certificate."""
     status = facts.status
-    if status is None or status.dialling is None:
+    if status is None or status.dialling is None or status.refusals:
         return None
-    if status.refusals:
-        return None  # somebody answered, and `certificates_refused` says why that was not good
-    remedy = f"journalctl -u tunnel@{facts.name}"
-    return fault("nobody whom we dial has answered", f"we are {status.dialling}", remedy)
+    why = f"{status.dialling}: it is not up, its network loses UDP, its CA is another, or it refuses us"
+    return fault("nobody whom we dial has let us in", why, "tunnel doctor (there: it says why it refuses)")
 
 
 def certificates_refused(facts: Facts) -> Finding | None:
-    """While all goes well otherwise, a stranger who was refused is no fault."""
-    status = facts.status
-    if status is None or not status.refusals:
+    """A fault if that is why we have nobody, or if it happens now; what was long ago is not worth a word."""
+    status, before = facts.status, facts.before
+    if status is None or before is None:
+        return None
+    new = {name: count - before.refusals.get(name, 0) for name, count in status.refusals.items()}
+    refused = {name: count for name, count in new.items() if count > 0}
+    if status.dialling is not None:
+        refused = refused or dict(status.refusals)
+    if not refused:
         return None
     from tunnel.pki.problem import Problem  # X.509 takes its time to import
 
     words = {problem.value: problem.words for problem in Problem}
-    listed = ", ".join(f"{count} × {words.get(name, name)}" for name, count in status.refusals.items())
-    kind = fault if status.dialling is not None else advice
-    clock = {"wrong_clock", "not_yet_valid"} & status.refusals.keys()
-    remedy = "timedatectl set-ntp true" if clock else f"journalctl -u tunnel@{facts.name} | grep refused"
-    return kind("certificates of others were refused here", listed, remedy)
+    listed = ", ".join(f"{count} × {words.get(name, name)}" for name, count in refused.items())
+    is_clock = bool({"wrong_clock", "not_yet_valid"} & refused.keys())
+    remedy = "timedatectl set-ntp true" if is_clock else f"tunnel events {facts.name}"
+    return fault("certificates of others are refused here", listed, remedy)
 
 
 def duplicate_key(facts: Facts) -> Finding | None:

@@ -3,6 +3,8 @@
 name ─▶ route ─▶ our firewall ─▶ … the network … ─▶ is anybody there? ─▶ does it know us? ─▶ session
 """
 
+from ipaddress import ip_interface
+
 from tunnel.doctor.facts import Facts, PeerFacts
 from tunnel.doctor.finding import Finding, advice, fault
 from tunnel.doctor.firewall import Drop, Hook, Packet
@@ -75,16 +77,16 @@ def sending_forbidden(facts: Facts, peer: PeerFacts) -> Finding | None:
 
 
 def receiving_forbidden(facts: Facts, peer: PeerFacts) -> Finding | None:
-    packet = _incoming(facts, peer)
-    drop = facts.firewall.drops(packet) if facts.firewall and packet else None
-    if drop is None or facts.status is None or peer.has_session(facts.now):
+    if facts.firewall is None or facts.status is None or peer.has_session(facts.now):
         return None
-    port = facts.status.listen_port
+    drops = [facts.firewall.drops(packet) for packet in _incoming(facts, peer)]
+    if not drops or None in drops or drops[0] is None:
+        return None
+    drop, port = drops[0], facts.status.listen_port
     sender = f"answers from {peer.status.endpoint}" if peer.endpoint else f"UDP to port {port}"
     why = f"{drop} drops {sender}{_count(facts, drop)}"
-    return fault(
-        "our own firewall stops what it sends", why, f"nft insert rule {drop.base} udp dport {port} accept", peer.label
-    )
+    remedy = f"nft insert rule {drop.base} udp dport {port} accept"
+    return fault("our own firewall stops what it sends", why, remedy, peer.label)
 
 
 def answers_filtered(facts: Facts, peer: PeerFacts) -> Finding | None:
@@ -189,14 +191,20 @@ def _outgoing(facts: Facts, peer: PeerFacts) -> Packet | None:
     return Packet(Hook.OUTPUT, 6 if ":" in address else 4, "udp", known)
 
 
-def _incoming(facts: Facts, peer: PeerFacts) -> Packet | None:
-    """An answer to us, or of whom we cannot call: a first datagram."""
-    if facts.status is None:
-        return None
+def _incoming(facts: Facts, peer: PeerFacts) -> list[Packet]:
+    """An answer to us. Of whom we cannot call, its first datagram by any interface, unless others come through."""
+    assert facts.status is not None
+    port = facts.status.listen_port
     if peer.endpoint is None or peer.outside is None:
-        return Packet(Hook.INPUT, 4, "udp", {"udp dport": facts.status.listen_port, "ct state": "new"})
-    address, port = peer.endpoint
-    known: dict[str, str | int] = {"saddr": address, "udp sport": port, "udp dport": facts.status.listen_port}
-    known["ct state"] = "established"
+        if any(other.has_session(facts.now) for other in facts.peers):
+            return []
+        links = [link for link in facts.links.values() if link.is_up and link.name not in ("lo", facts.name)]
+        return [
+            Packet(Hook.INPUT, version, "udp", {"udp dport": port, "ct state": "new", "iifname": link.name})
+            for link in links
+            for version in sorted({ip_interface(address).version for address in link.addresses})
+        ]
+    address, sender = peer.endpoint
+    known: dict[str, str | int] = {"saddr": address, "udp sport": sender, "udp dport": port, "ct state": "established"}
     known |= {"iifname": peer.outside.interface} if peer.outside.interface else {}
-    return Packet(Hook.INPUT, 6 if ":" in address else 4, "udp", known)
+    return [Packet(Hook.INPUT, 6 if ":" in address else 4, "udp", known)]

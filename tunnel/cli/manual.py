@@ -49,8 +49,9 @@ A VPN in userspace that speaks WireGuard with every WireGuard, from the configur
 of its own kind, certificates can take the place of keys: who a host is, its addresses and its routes stand in its
 certificate, and nobody keeps lists of keys.
 
-Each interface has a process, which `tunnel up` starts and `tunnel down` ends, and which a supervisor can run as well.
-wg(8) shows and sets every interface that is up.
+Each interface has a process, which `tunnel up` starts and `tunnel down` ends. With systemd,
+`systemctl enable --now tunnel@NAME` runs /etc/tunnel/NAME.conf from now on. wg(8) shows and sets every interface that
+is up.
 """
 _CONF_TEXT = """\
 Such a file describes one WireGuard interface, in the form of wg(8) and wg-quick(8): one section [Interface], and one

@@ -13,18 +13,18 @@ locks out who makes it.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from tunnel.config.difference import Plan, difference
+from tunnel.config.difference import Plan, as_saved, difference
 from tunnel.config.hairpin import hairpins
 from tunnel.config.model import IPInterface, TunnelConfig
 from tunnel.config.patch import DevicePatch, IPNetwork
 from tunnel.config.routing import wanted_routes
 from tunnel.control.reload_request import ReloadRequest
-from tunnel.daemon.config_file import read_config
+from tunnel.daemon.config_file import read_config, write_config
 from tunnel.daemon.lifecycle import Lifecycle
 from tunnel.daemon.lifecycle import Links as LinksOfStart
 from tunnel.endpoint import Endpoint
@@ -144,6 +144,17 @@ class Reload:
         self._trial.cancel()
         self._trial = None
         _log.info("the change was confirmed")
+
+    def save(self, merged: TunnelConfig) -> None:
+        """Write what runs, as `merged` says, into the file. Raise `TunnelError`, with the file as it was."""
+        if self.is_on_trial:
+            raise TunnelError(f"{self._name}: the last change waits for `tunnel confirm {self._name}`")
+        saved = as_saved(self.config, merged)
+        write_config(self.path, saved)
+        # Else the next reload would take a peer back to where it was when this was written.
+        endpoints = {peer.public_key: peer.endpoint for peer in saved.peers}
+        peers = (replace(peer, endpoint=endpoints.get(peer.public_key, peer.endpoint)) for peer in self.config.peers)
+        self.config = replace(self.config, peers=tuple(peers))
 
     async def _go_back(self, seconds: float, before: TunnelConfig, config_before: TunnelConfig) -> None:
         await self._sleep(seconds)

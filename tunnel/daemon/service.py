@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import uvloop
 
-from tunnel.config.difference import as_running, as_saved
+from tunnel.config.difference import as_running
 from tunnel.config.hairpin import hairpins
 from tunnel.config.model import CertificateConfig, Offload, TunnelConfig
 from tunnel.config.patch import DevicePatch, IPNetwork
@@ -363,7 +363,6 @@ class Service:
         self._resolver.forget(patch)
         if self._enrolment is not None:
             self._enrolment.membership.forget(patch, self._clock.now())
-        self._event_source.peers_changed()
         self._status_line.changed()
         self._pipeline.turn()
 
@@ -372,6 +371,7 @@ class Service:
             self._stamper.use(None if patch.private_key.is_zero else patch.private_key.public_key)
         now = self._clock.now()
         self._device.apply(patch, now)
+        self._event_source.peers_changed()
         if self._socket is not None:
             self._device.listen_port = self._socket.port
             if self._is_link_up.is_set():
@@ -401,11 +401,9 @@ class Service:
     async def save(self) -> None:
         """Write what runs into the file that it came from; raise `TunnelError`, with the file as it was."""
         reload = self._reloaded()
-        if reload.is_on_trial:
-            raise TunnelError(f"{self._name}: the last change waits for `tunnel confirm {self._name}`")
         if self._enrolment is not None:
             raise TunnelError(f"{self._name}: not with Identity, as it would write down what certificates say")
-        write_config(reload.path, as_saved(reload.config, self._merged(reload.config)))
+        reload.save(self._merged(reload.config))
 
     def _reloaded(self) -> Reload:
         if self._reload is None:

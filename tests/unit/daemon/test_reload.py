@@ -273,6 +273,25 @@ async def test_a_name_that_leads_into_the_tunnel_is_refused(tmp_path: Path) -> N
             await scene.reload.run(NOW)
 
 
+async def test_where_a_peer_was_when_it_was_saved_is_no_difference_later(tmp_path: Path) -> None:
+    named = BASE + "Endpoint = 192.0.2.1:5\n"
+    async with open_scene(tmp_path) as scene:
+        scene.write(named)
+        await scene.reload.run(NOW)
+        roamed = named.replace("192.0.2.1:5", "192.0.2.7:7")
+        scene.reload.save(parse_quick(roamed, "wg0.conf"))
+        scene.interface.config = scene.reload.config
+        assert "192.0.2.7:7" in scene.path.read_text()
+        assert await scene.reload.run(NOW) == ["nothing to change"]
+
+
+async def test_a_peer_that_was_added_by_hand_and_saved_gets_its_route(tmp_path: Path) -> None:
+    async with open_scene(tmp_path) as scene:
+        scene.interface.config = parse_quick(BASE + MORE, "wg0.conf")
+        scene.reload.save(scene.interface.config)
+        assert await scene.reload.run(NOW) == ["+ route 10.8.0.0/16"]
+
+
 # ---- on trial -----------------------------------------------------------------------------------------------------
 
 
@@ -312,11 +331,13 @@ async def test_a_trial_says_how_long_it_lasts(tmp_path: Path) -> None:
         scene.reload.confirm()
 
 
-async def test_during_a_trial_only_dry_runs_are_made(tmp_path: Path) -> None:
+async def test_during_a_trial_nothing_else_is_changed_or_saved(tmp_path: Path) -> None:
     async with open_scene(tmp_path) as scene:
         await on_trial(scene)
         with pytest.raises(TunnelError, match="waits for `tunnel confirm wg0`"):
             await scene.reload.run(NOW)
+        with pytest.raises(TunnelError, match="waits for `tunnel confirm wg0`"):
+            scene.reload.save(scene.interface.config)
         assert await scene.reload.run(ReloadRequest(dry_run=True)) == ["nothing to change"]
         scene.reload.confirm()
 

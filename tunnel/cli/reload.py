@@ -11,7 +11,7 @@ import click
 
 from tunnel.cli.completion import running
 from tunnel.cli.places import Places, pass_places
-from tunnel.control.reload_request import MAX_SECONDS, ReloadRequest, parse_seconds
+from tunnel.control.reload_request import ReloadRequest, parse_seconds
 from tunnel.control.uapi_client import CHANGE, request
 from tunnel.errors import ControlError, TunnelError
 
@@ -30,7 +30,7 @@ Examples:
 )
 @click.argument("target", metavar="NAME|FILE", shell_complete=running)
 @click.option("--dry-run", is_flag=True, help="Say what would change, and change nothing.")
-@click.option("--confirm", metavar="SECONDS", help=f"Go back after so many, at most {MAX_SECONDS}, unless told.")
+@click.option("--confirm", metavar="SECONDS", help="Go back then, unless `tunnel confirm` comes first.")
 @pass_places
 def reload(places: Places, target: str, dry_run: bool, confirm: str | None) -> None:
     """Read the configuration file again, and do what it says now.

@@ -19,8 +19,9 @@ import pytest
 from tests.netns.conftest import NOBODY
 from tests.netns.eventually import eventually
 from tests.netns.flows import ping
-from tests.netns.hosts import BIN, Host, Meeting, Program, introduce, open_host
+from tests.netns.hosts import BIN, Host, Meeting, PeerSection, Program, introduce, open_host
 from tests.netns.landscape import survey
+from tunnel.keys import PrivateKey
 from tunnel.testing.namespaces import Namespace, connect
 
 pytestmark = pytest.mark.root
@@ -198,17 +199,46 @@ def test_a_certificate_is_read_again_on_sighup_and_systemd_is_told(service: Serv
     assert service.process.wait(5) == 0, service.log
 
 
-def test_a_terminal_that_is_closed_ends_it_and_leaves_nothing(tmp_path: Path) -> None:
-    with open_host(tmp_path, "tty") as host:
+@dataclass(frozen=True, slots=True)
+class Typed:
+    """``tunnel up`` in the foreground of a terminal."""
+
+    host: Host
+    process: int
+    terminal: int
+
+    @classmethod
+    def start(cls, host: Host, *, with_nohup: bool) -> "Typed":
         host.write_config()
-        before = survey(host.namespace, host.interface)
         command = host.namespace.command(str(BIN / "tunnel"), "up", str(host.config_file))
-        child, terminal = os.forkpty()
-        if child == 0:
+        process, terminal = os.forkpty()
+        if process == 0:
+            signal.signal(signal.SIGHUP, signal.SIG_IGN if with_nohup else signal.SIG_DFL)
             os.execvp(command[0], command)
-        eventually(
-            lambda: f"{host.interface}: <POINTOPOINT,MULTICAST,NOARP,UP" in host.namespace.ip("link"), "it is up"
-        )
-        os.close(terminal)
-        os.waitpid(child, 0)
-        assert survey(host.namespace, host.interface) == before
+        route = host.peers[0].allowed_ips[0]
+        eventually(lambda: route in host.namespace.ip("route"), "the interface is up")
+        return cls(host, process, terminal)
+
+
+@pytest.fixture
+def typing_host(tmp_path: Path) -> Iterator[Host]:
+    with open_host(tmp_path, "tty") as host:
+        host.peers.append(PeerSection(PrivateKey(b"\3" * 32).public_key, ("10.60.0.0/16",)))
+        yield host
+
+
+def test_a_terminal_that_is_closed_ends_it_and_leaves_nothing(typing_host: Host) -> None:
+    before = survey(typing_host.namespace, typing_host.interface)
+    typed = Typed.start(typing_host, with_nohup=False)
+    os.close(typed.terminal)
+    eventually(lambda: os.waitpid(typed.process, os.WNOHANG)[0], "it has ended")
+    assert survey(typing_host.namespace, typing_host.interface) == before
+
+
+def test_with_nohup_a_terminal_that_is_closed_does_not_end_it(typing_host: Host) -> None:
+    typed = Typed.start(typing_host, with_nohup=True)
+    os.close(typed.terminal)
+    assert typing_host.status()["pid"] == typed.process  # it answers, so it has had the time to end
+    os.kill(typed.process, signal.SIGTERM)
+    eventually(lambda: os.waitpid(typed.process, os.WNOHANG)[0], "it has ended")
+    assert typing_host.interface not in typing_host.namespace.links()

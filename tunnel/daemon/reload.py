@@ -145,16 +145,19 @@ class Reload:
         self._trial = None
         _log.info("the change was confirmed")
 
-    def save(self, merged: TunnelConfig) -> None:
+    async def save(self, merged: TunnelConfig) -> None:
         """Write what runs, as `merged` says, into the file. Raise `TunnelError`, with the file as it was."""
-        if self.is_on_trial:
-            raise TunnelError(f"{self._name}: the last change waits for `tunnel confirm {self._name}`")
-        saved = as_saved(self.config, merged)
-        write_config(self.path, saved)
-        # Else the next reload would take a peer back to where it was when this was written.
-        endpoints = {peer.public_key: peer.endpoint for peer in saved.peers}
-        peers = (replace(peer, endpoint=endpoints.get(peer.public_key, peer.endpoint)) for peer in self.config.peers)
-        self.config = replace(self.config, peers=tuple(peers))
+        async with self._one_at_a_time:
+            if self.is_on_trial:
+                raise TunnelError(f"{self._name}: the last change waits for `tunnel confirm {self._name}`")
+            saved = as_saved(self.config, merged)
+            await asyncio.to_thread(write_config, self.path, saved)
+            # Else the next reload would take a peer back to where it was when this was written.
+            endpoints = {peer.public_key: peer.endpoint for peer in saved.peers}
+            peers = (
+                replace(peer, endpoint=endpoints.get(peer.public_key, peer.endpoint)) for peer in self.config.peers
+            )
+            self.config = replace(self.config, peers=tuple(peers))
 
     async def _go_back(self, seconds: float, before: TunnelConfig, config_before: TunnelConfig) -> None:
         await self._sleep(seconds)

@@ -403,7 +403,7 @@ class Service:
         reload = self._reloaded()
         if self._enrolment is not None:
             raise TunnelError(f"{self._name}: not with Identity, as it would write down what certificates say")
-        reload.save(self._merged(reload.config))
+        await reload.save(self._merged(reload.config))
 
     def _reloaded(self) -> Reload:
         if self._reload is None:

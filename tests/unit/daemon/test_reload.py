@@ -279,7 +279,7 @@ async def test_where_a_peer_was_when_it_was_saved_is_no_difference_later(tmp_pat
         scene.write(named)
         await scene.reload.run(NOW)
         roamed = named.replace("192.0.2.1:5", "192.0.2.7:7")
-        scene.reload.save(parse_quick(roamed, "wg0.conf"))
+        await scene.reload.save(parse_quick(roamed, "wg0.conf"))
         scene.interface.config = scene.reload.config
         assert "192.0.2.7:7" in scene.path.read_text()
         assert await scene.reload.run(NOW) == ["nothing to change"]
@@ -288,7 +288,7 @@ async def test_where_a_peer_was_when_it_was_saved_is_no_difference_later(tmp_pat
 async def test_a_peer_that_was_added_by_hand_and_saved_gets_its_route(tmp_path: Path) -> None:
     async with open_scene(tmp_path) as scene:
         scene.interface.config = parse_quick(BASE + MORE, "wg0.conf")
-        scene.reload.save(scene.interface.config)
+        await scene.reload.save(scene.interface.config)
         assert await scene.reload.run(NOW) == ["+ route 10.8.0.0/16"]
 
 
@@ -337,7 +337,7 @@ async def test_during_a_trial_nothing_else_is_changed_or_saved(tmp_path: Path) -
         with pytest.raises(TunnelError, match="waits for `tunnel confirm wg0`"):
             await scene.reload.run(NOW)
         with pytest.raises(TunnelError, match="waits for `tunnel confirm wg0`"):
-            scene.reload.save(scene.interface.config)
+            await scene.reload.save(scene.interface.config)
         assert await scene.reload.run(ReloadRequest(dry_run=True)) == ["nothing to change"]
         scene.reload.confirm()
 

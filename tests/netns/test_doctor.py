@@ -253,6 +253,21 @@ def test_replies_that_the_reverse_path_filter_eats_are_named(tmp_path: Path) -> 
 
 
 @pytest.mark.slow
+def test_answers_that_policy_routing_with_a_mark_loses_are_named_and_let_in(tmp_path: Path) -> None:
+    with open_pair(tmp_path) as (left, right):
+        left.tunnel("down", left.interface)
+        left.settings = ("FwMark = 0xca6c", "Table = 51820")
+        left.peers[0].allowed_ips = ("0.0.0.0/0",)
+        left.namespace.ip("rule", "add", "not", "fwmark", "0xca6c", "table", "51820")
+        left.namespace.run("sysctl", "-qw", "net.ipv4.conf.eth0.rp_filter=1")
+        left.up()
+        text = verdict(left)
+        assert text.startswith("the kernel throws its answers away")
+        follow(left, text)
+        ping(left.namespace, right.inner_ipv4)
+
+
+@pytest.mark.slow
 def test_a_gateway_that_does_not_forward_is_named_and_mended(pair: Pair) -> None:
     left, right = pair
     with network_behind(right, left) as address:
@@ -342,3 +357,16 @@ def test_a_pair_with_a_stock_implementation_at_the_far_end_is_healthy(tmp_path: 
             else:
                 done = host.tunnel("doctor", host.interface, check=False)
                 assert done.returncode == 0, done.stdout
+
+
+def test_why_names_route_and_peer_and_ends_with_what_stops_a_packet(pair: Pair) -> None:
+    left, right = pair
+    ping(left.namespace, right.inner_ipv4)
+    done = left.tunnel("why", right.inner_ipv4)
+    assert done.stdout.startswith(f"{right.inner_ipv4}: leaves by {left.interface} from {left.inner_ipv4}\n")
+    for words in ("in table main", "32766: from all lookup main", str(right.public_key), "nothing that we know of"):
+        assert words in done.stdout
+    left.namespace.ip("route", "delete", f"{right.inner_ipv4}/32", "dev", left.interface)
+    done = left.tunnel("why", right.inner_ipv4, check=False)
+    assert done.returncode == 1
+    assert f"it would have to leave by {left.interface}" in done.stdout

@@ -77,7 +77,7 @@ def _has_names(facts: Facts) -> bool:
 
 
 def _was_probed(facts: Facts) -> bool:
-    return any(peer.is_probed or peer.has_session(facts.now) or peer.knock for peer in facts.peers) or bool(
+    return any(peer.is_probed or peer.has_session(facts.now) or peer.knock is not None for peer in facts.peers) or bool(
         facts.new_drops("unknown_peer") or facts.new_drops("wrong_mac1") or facts.new_drops("replayed_handshake")
     )
 

@@ -238,8 +238,7 @@ def _target(peer: PeerFacts) -> tuple[str, bool] | None:
     for network in networks:
         if network.prefixlen == network.max_prefixlen:
             return str(network.network_address), False
-        if network.prefixlen > 1:
-            return str(network[1]), True
+        return str(network[1]) if network.prefixlen > 1 else _NEVER_ROUTED[network.version], True
     return None
 
 

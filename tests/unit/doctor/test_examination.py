@@ -85,7 +85,7 @@ FAULTS = {
         "ip link set wg0 up",
     ),
     "no address": (replace(FACTS, links={"wg0": Link("wg0", True, 1420)}), "no address", "ip address add"),
-    "no peers": (replace(FACTS, status=replace(STATUS, peers=()), peers=()), "no peers", "wg set wg0 peer"),
+    "no peers": (replace(FACTS, status=replace(STATUS, peers=()), peers=()), "no peers", "tunnel peer add wg0 KEY"),
     "no allowed IPs": (with_peer(status={"allowed_ips": ()}, inside={}), "no allowed IPs", "allowed-ips"),
     "own address": (
         with_peer(status={"allowed_ips": ("10.8.0.2/32",)}, inside={}),
@@ -109,10 +109,10 @@ FAULTS = {
     ),
     "loop": (silent(outside=replace(UNMARKED, interface="wg0")), "inside the tunnel", "ip route add 198.51.100.7"),
     "EPERM": (silent(knock="EPERM"), "our own firewall stops what we send", "nft list ruleset"),
-    "src_valid_mark": (
+    "way back without the mark": (
         replace(silent(unmarked=UNMARKED), settings=STRICT),
         "throws its answers away",
-        "sysctl -w net.ipv4.conf.all.src_valid_mark=1",
+        "sysctl -w net.ipv4.conf.eth0.rp_filter=2",
     ),
     "port": (silent(knock="ECONNREFUSED"), "nobody listens", "endpoint HOST:PORT"),
     "host": (silent(knock="EHOSTUNREACH"), "cannot be reached", "ping 198.51.100.7"),
@@ -123,7 +123,7 @@ FAULTS = {
     ),
     "unknown peer": (with_status(drops={"unknown_peer": 2}), "whose public key we do not have", "ITS-PUBLIC-KEY"),
     "wrong key": (with_status(drops={"wrong_mac1": 2}), "wrong public key for us", f"{STATUS.public_key}"),
-    "silence": (silent(), "does not answer our handshakes", "tunnel doctor (there"),
+    "silence": (silent(), "does not answer our handshakes", "tunnel doctor  # there"),
     "route": (with_peer(inside=ASTRAY), "no route to 10.8.0.7/32 by wg0", "ip route add 10.8.0.7/32 dev wg0"),
     "shadow": (with_peer(inside=SHADOWED), "is shadowed", "ip route delete 10.8.0.0/25 dev eth0"),
     "source": (

@@ -165,7 +165,7 @@ def silent_inside(facts: Facts, peer: PeerFacts) -> Finding | None:
     source = facts.link.addresses[0].partition("/")[0] if facts.link and facts.link.addresses else "our address"
     causes = f"{first}, or its allowed IPs for us miss {source}, or it has no route back"
     why = f"{echo.address} does not answer a ping: {causes}"
-    return doubt(what, why, "tunnel doctor (there: it sees which it is)", peer.label)
+    return doubt(what, why, "tunnel doctor  # there: it sees which it is", peer.label)
 
 
 def packets_too_big(facts: Facts, peer: PeerFacts) -> Finding | None:

@@ -76,7 +76,7 @@ def no_peers(facts: Facts) -> Finding | None:
     status = facts.status
     if status is None or status.peers or status.identity is not None:
         return None
-    remedy = f"wg set {facts.name} peer KEY allowed-ips ADDRESS endpoint HOST:PORT"
+    remedy = f"tunnel peer add {facts.name} KEY --endpoint HOST:PORT --allowed-ips ADDRESS/32"
     return fault("the interface has no peers", "there is nobody to talk to", remedy)
 
 
@@ -86,7 +86,7 @@ def nobody_found(facts: Facts) -> Finding | None:
     if status is None or status.dialling is None or status.refusals:
         return None
     why = f"{status.dialling}: it is not up, its network loses UDP, its CA is another, or it refuses us"
-    return fault("nobody whom we dial has let us in", why, "tunnel doctor (there: it says why it refuses)")
+    return fault("nobody whom we dial has let us in", why, "tunnel doctor  # there: it says why it refuses")
 
 
 def certificates_refused(facts: Facts) -> Finding | None:
@@ -196,7 +196,7 @@ def peer_certificate_ends(facts: Facts, peer: PeerFacts) -> Finding | None:
     if expires is None or expires - facts.now > RENEW_SOON:
         return None
     why = f"it ends in {max(0.0, expires - facts.now) / 86400:.1f} days; then it is a peer no more"
-    return advice("its certificate ends soon", why, "tunnel cert renew IDENTITY (there)", peer.label)
+    return advice("its certificate ends soon", why, "tunnel cert renew IDENTITY  # there", peer.label)
 
 
 def _target(facts: Facts) -> str:

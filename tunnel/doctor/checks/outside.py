@@ -36,9 +36,7 @@ def no_endpoint(facts: Facts, peer: PeerFacts) -> Finding | None:
         return None
     port = facts.status.listen_port if facts.status else 0
     why = f"it has no endpoint here, so it has to begin, at UDP port {port} of this host"
-    return advice(
-        "it has not come yet", why, f"tunnel doctor (there; here: tcpdump -ni any udp port {port})", peer.label
-    )
+    return advice("it has not come yet", why, f"tcpdump -ni any udp port {port}", peer.label)
 
 
 def no_route_out(facts: Facts, peer: PeerFacts) -> Finding | None:
@@ -90,18 +88,22 @@ def receiving_forbidden(facts: Facts, peer: PeerFacts) -> Finding | None:
 
 
 def answers_filtered(facts: Facts, peer: PeerFacts) -> Finding | None:
-    """With a firewall mark and policy routing, the check of the way back looks without the mark, by default."""
+    """With a firewall mark and policy routing: the kernel looks for the way back to the sender without our mark.
+
+    With ``src_valid_mark`` it takes the mark of what came in, if a rule restores one; then only its counter tells.
+    """
     way, unmarked = peer.outside, peer.unmarked
-    if way is None or unmarked is None or not way.interface or ":" in way.address:
+    if way is None or unmarked is None or not way.interface or ":" in way.address or peer.has_session(facts.now):
         return None
     is_marked = facts.settings.get("net.ipv4.conf.all.src_valid_mark") == "1"
-    if unmarked.interface == way.interface or is_marked or not facts.is_strict(way.interface):
+    is_restored = is_marked and not facts.counted.get("IPReversePathFilter")
+    if unmarked.interface == way.interface or is_restored or not facts.is_strict(way.interface):
         return None
     why = (
         f"answers come in by {way.interface}, but without our mark the way back is {unmarked.interface or 'none'}, "
         "and rp_filter is strict"
     )
-    remedy = "sysctl -w net.ipv4.conf.all.src_valid_mark=1"
+    remedy = f"sysctl -w net.ipv4.conf.{way.interface}.rp_filter=2"
     return fault("the kernel throws its answers away", why, remedy, peer.label)
 
 
@@ -135,7 +137,7 @@ def unknown_peer_calls(facts: Facts) -> Finding | None:
     if not count or facts.status is None:
         return None
     why = f"{count} initiations just now, made for our key {facts.status.public_key}, by a key that is no peer here"
-    remedy = f"wg set {facts.name} peer ITS-PUBLIC-KEY allowed-ips ITS-ADDRESS/32"
+    remedy = f"tunnel peer add {facts.name} ITS-PUBLIC-KEY --allowed-ips ITS-ADDRESS/32"
     return fault("somebody knocks whose public key we do not have", why, remedy)
 
 
@@ -144,7 +146,7 @@ def wrong_key_of_ours(facts: Facts) -> Finding | None:
     if not count or facts.status is None:
         return None
     why = f"{count} initiations just now that are made for another public key than ours"
-    remedy = f"wg set INTERFACE peer {facts.status.public_key} endpoint … (there: this is our key)"
+    remedy = f"tunnel peer add NAME {facts.status.public_key} --endpoint … --allowed-ips …  # there: this is our key"
     return fault("somebody has a wrong public key for us", why, remedy)
 
 
@@ -152,7 +154,7 @@ def replayed_handshakes(facts: Facts) -> Finding | None:
     if not facts.new_drops("replayed_handshake"):
         return None
     why = "a peer's initiations are older than its last one: its clock was set back, or two hosts share its key"
-    return fault("a peer's clock has gone back", why, "timedatectl set-ntp true (there)")
+    return fault("a peer's clock has gone back", why, "timedatectl set-ntp true  # there")
 
 
 def unanswered(facts: Facts, peer: PeerFacts) -> Finding | None:
@@ -163,7 +165,7 @@ def unanswered(facts: Facts, peer: PeerFacts) -> Finding | None:
         f"nothing came back from {peer.status.endpoint}: a firewall on the way, or it has not our public key "
         f"({facts.status.public_key}), or we have a wrong one for it ({peer.status.public_key}), or its port is another"
     )
-    return fault("it does not answer our handshakes", why, "tunnel doctor (there: it sees which it is)", peer.label)
+    return fault("it does not answer our handshakes", why, "tunnel doctor  # there: it sees which it is", peer.label)
 
 
 def _host(peer: PeerFacts) -> str:

@@ -90,6 +90,8 @@ def test_who_listens_hears_of_whom_we_admit_and_by_whose_word(site: Site) -> Non
         ("admitted", "laptop", "vouched for by 'Example CA'"),
         ("admitted", "gateway", "dialled as gw:51820"),
     ]
+    laptop = site.gateway.membership.members()[site.laptop.host.public_key]
+    assert events[0]["certificate_expires"] == laptop.certificate_expires
 
 
 def test_who_listens_hears_of_new_certificates_and_of_removals(site: Site) -> None:

@@ -76,10 +76,12 @@ def _has_names(facts: Facts) -> bool:
     return any(peer.addresses is not None for peer in facts.peers)
 
 
-def _was_probed(facts: Facts) -> bool:
-    return any(peer.is_probed or peer.has_session(facts.now) or peer.knock is not None for peer in facts.peers) or bool(
-        facts.new_drops("unknown_peer") or facts.new_drops("wrong_mac1") or facts.new_drops("replayed_handshake")
-    )
+def _knows_of_handshakes(facts: Facts) -> bool:
+    """Whether a peer was tried, is there, or has to come by itself; or a stranger tried."""
+    tried = any(peer.is_probed or peer.knock is not None or peer.has_session(facts.now) for peer in facts.peers)
+    waiting = _has_process(facts) and any(peer.endpoint is None for peer in facts.peers)
+    strangers = any(map(facts.new_drops, ("unknown_peer", "wrong_mac1", "replayed_handshake")))
+    return tried or waiting or strangers
 
 
 def _pinged(facts: Facts) -> bool:
@@ -120,7 +122,7 @@ STEPS = (
     Step("our firewall, outside", _has_peers, (), (outside.sending_forbidden, outside.receiving_forbidden)),
     Step(
         "handshake",
-        _was_probed,
+        _knows_of_handshakes,
         (outside.unknown_peer_calls, outside.wrong_key_of_ours, outside.replayed_handshakes),
         (
             outside.answers_filtered,

@@ -241,5 +241,36 @@ def test_a_rule_against_what_comes_in_is_blamed_only_while_nobody_comes(endpoint
     assert examine(replace(FACTS, firewall=rules)).verdict is None
 
 
+def test_loose_reverse_path_filtering_is_never_blamed() -> None:
+    settings = STRICT | {"net.ipv4.conf.all.rp_filter": "2"}
+    facts = replace(with_peer(inside=ASTRAY), settings=settings, counted={"IPReversePathFilter": 2})
+    assert not any("throws away" in finding.what for finding in examine(facts).findings)
+
+
+def test_a_session_that_is_three_minutes_old_is_none() -> None:
+    verdict = examine(with_peer(echo=Echo("10.8.0.7", 0), status={"last_handshake": NOW - 181})).verdict
+    assert verdict is not None
+    assert verdict.what == "it does not answer our handshakes"
+
+
+def test_what_weighs_more_is_the_verdict_wherever_it_comes() -> None:
+    examination = examine(replace(silent(knock="ECONNREFUSED"), status=replace(STATUS, certificate_expires=NOW + 60)))
+    assert examination.findings[0].severity is Severity.ADVICE
+    assert examination.verdict is not None
+    assert examination.verdict.severity is Severity.FAULT
+
+
+def test_first_datagrams_that_one_interface_lets_in_are_not_called_stopped() -> None:
+    chain = CHAIN | {"name": "in", "type": "filter", "hook": "input", "policy": "drop"}
+    wan = {"match": {"op": "==", "left": {"meta": {"key": "iifname"}}, "right": "wan0"}}
+    rule = RULE | {"chain": "in", "expr": [wan, {"accept": None}]}
+    rules = parse_ruleset(json.dumps({"nftables": [{"chain": chain}, {"rule": rule}]}))
+    stranger = silent(status={"endpoint": None}, outside=None, is_probed=False, echo=None)
+    links = {**FACTS.links, "wan0": Link("wan0", True, 1500, ("198.51.100.1/24",))}
+    verdict = examine(replace(stranger, firewall=rules, links=links)).verdict
+    assert verdict is not None
+    assert verdict.severity is Severity.ADVICE
+
+
 def test_every_step_has_a_check() -> None:
     assert all(step.checks or step.peer_checks for step in STEPS)

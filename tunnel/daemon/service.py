@@ -13,9 +13,8 @@ import asyncio
 import errno
 import logging
 import os
-import signal
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +31,7 @@ from tunnel.control.events import EventFeed
 from tunnel.control.reload_request import ReloadRequest
 from tunnel.control.status import InterfaceStatus
 from tunnel.control.uapi_socket import ControlSocket
+from tunnel.daemon.attendance import Attendance
 from tunnel.daemon.capabilities import find_offer
 from tunnel.daemon.clock import Clock, SystemClock
 from tunnel.daemon.config_file import write_config
@@ -44,7 +44,7 @@ from tunnel.daemon.pipeline import Pipeline, superpacket_size
 from tunnel.daemon.reload import Reload
 from tunnel.daemon.resolver import Resolver
 from tunnel.daemon.stamp import Stamper
-from tunnel.daemon.systemd import Notifier, StatusLine, Watchdog, describe_peers, is_reloaded_by_hangup
+from tunnel.daemon.systemd import Notifier, describe_peers
 from tunnel.endpoint import Endpoint
 from tunnel.errors import ConfigError, ControlError, NetlinkError, TunnelError, UdpSocketError
 from tunnel.keys import PublicKey
@@ -109,7 +109,13 @@ class Service:
         self._clock = clock
         self._offload = offload
         self._wants_extensions = extensions
-        self._notifier = notifier
+        self._attendance = Attendance(
+            notifier,
+            take_turn=self._take_turn,
+            describe=self._describe,
+            stop=self._stop,
+            reload=lambda: self.reload(ReloadRequest()),
+        )
         self._stamper = Stamper(clock)
         self._device = Device(os.urandom, self._stamper)
         self._resolver = Resolver(clock, self._deliver)
@@ -124,10 +130,7 @@ class Service:
         self._main: asyncio.Task[None] | None = None
         self._is_link_up = asyncio.Event()
         self._is_stopping = False
-        self._is_attended = False
         self._failure: TunnelError | None = None
-        self._hangup: asyncio.Task[None] | None = None
-        self._status_line: StatusLine
         self._pipeline: Pipeline
 
     async def run(
@@ -138,11 +141,7 @@ class Service:
         if config is not None and config.interface.certificates is not None:
             config = self._identify(config, config.interface.certificates, passphrase)
         self._config = config
-        loop = asyncio.get_running_loop()
-        self._status_line = StatusLine(self._notifier, loop.call_later, self._describe)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop, None)
-        self._handle_hangup(loop)
+        self._attendance.start()
         try:
             await (self._serve_bare(on_ready) if config is None else self._serve(config, path, on_ready))
         except asyncio.CancelledError:
@@ -151,7 +150,7 @@ class Service:
         except BaseExceptionGroup as group:
             raise _only_tunnel_error(group) or group from None
         finally:
-            self._status_line.stop()
+            self._attendance.close()
             self._stamper.close()
         if self._failure is not None:
             raise self._failure
@@ -177,32 +176,14 @@ class Service:
         self._enrolment.membership.events = self._feed
         return self.identified(config)
 
-    def _stop(self, why: TunnelError | None) -> None:
+    def _stop(self, why: TunnelError | None = None) -> None:
         """End `run`, once; with a reason it raises it."""
         if not self._is_stopping:
             self._is_stopping = True
             self._failure = why
-            self._notifier.stopping()
+            self._attendance.stopping()
             assert self._main is not None
             self._main.cancel()
-
-    def _handle_hangup(self, loop: asyncio.AbstractEventLoop) -> None:
-        if is_reloaded_by_hangup(self._notifier):
-            loop.add_signal_handler(signal.SIGHUP, self._hung_up)
-        elif signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # it is with nohup
-            loop.add_signal_handler(signal.SIGHUP, self._stop, None)
-
-    def _hung_up(self) -> None:
-        if self._hangup is None or self._hangup.done():
-            self._hangup = asyncio.create_task(self._reload_and_log())
-
-    async def _reload_and_log(self) -> None:
-        try:
-            await self.reload(ReloadRequest())
-        except TunnelError as error:
-            _log.warning("SIGHUP: %s; going on as before", error)
-        else:
-            _log.info("SIGHUP: configuration and certificates were read again")
 
     # ── the two ways to run ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -215,7 +196,7 @@ class Service:
                 tasks.create_task(self._watch_link(index))
                 on_ready()
                 _log.info("interface %s is ready", tun.name)
-                with self._attended():
+                with self._attendance.ready():
                     await asyncio.Event().wait()
 
     async def _serve(self, config: TunnelConfig, path: Path | None, on_ready: Callable[[], None]) -> None:
@@ -241,7 +222,7 @@ class Service:
                     if path is not None:
                         self._reload = Reload(self._name, path, config, self, self._netlink, tasks)
                     try:
-                        with self._attended():
+                        with self._attendance.ready():
                             await asyncio.Event().wait()
                     finally:
                         if self._reload is not None and self._reload.config.interface.save_config:
@@ -286,21 +267,6 @@ class Service:
         finally:
             watcher.cancel()
             await control.close()
-
-    @contextmanager
-    def _attended(self) -> Iterator[None]:
-        """We are ready; within, the service manager hears how we are."""
-        watchdog = Watchdog(self._notifier, asyncio.get_running_loop().call_later, self._take_turn)
-        self._status_line.tell()
-        self._notifier.ready()
-        watchdog.start()
-        self._is_attended = True
-        try:
-            yield
-        finally:
-            self._is_attended = False
-            watchdog.stop()
-            self._status_line.stop()
 
     def _take_turn(self) -> bool:
         """Whether packets are being moved."""
@@ -363,7 +329,7 @@ class Service:
         self._resolver.forget(patch)
         if self._enrolment is not None:
             self._enrolment.membership.forget(patch, self._clock.now())
-        self._status_line.changed()
+        self._attendance.changed()
         self._pipeline.turn()
 
     def _change_device(self, patch: DevicePatch) -> None:
@@ -380,9 +346,7 @@ class Service:
 
     async def reload(self, request: ReloadRequest) -> list[str]:
         """Read our file and our identity again; raise `TunnelError`, with nothing changed, if they are not good."""
-        if self._is_attended:
-            self._notifier.reloading()
-        try:
+        with self._attendance.reloading():
             if self._reload is not None:
                 return await self._reload.run(request)
             if self._enrolment is None:
@@ -391,9 +355,6 @@ class Service:
                 raise TunnelError(f"{self._name}: only certificates are read again: it has no configuration file")
             await self.read_identity()
             return []
-        finally:
-            if self._is_attended:
-                self._notifier.ready()
 
     async def confirm(self) -> None:
         self._reloaded().confirm()
@@ -440,7 +401,7 @@ class Service:
         self._config = config
         self._change_device(patch)
         self._resolver.configure(config)
-        self._status_line.changed()
+        self._attendance.changed()
         self._pipeline.turn()
 
     def move_socket(self, patch: DevicePatch) -> None:
@@ -464,7 +425,7 @@ class Service:
             if event.is_gone:
                 if not self._is_stopping:  # else it was us
                     _log.info("interface %s was deleted", self._name)
-                self._stop(None)
+                self._stop()
                 return
             if event.mtu != mtu:
                 mtu = event.mtu
@@ -510,7 +471,7 @@ class Service:
         self._event_source.observe(event)
         self._events.event(event)
         if isinstance(event, HandshakeCompleted | SessionExpired | PeerClosed):
-            self._status_line.changed()
+            self._attendance.changed()
         self._resolver.observe(event)
         if self._enrolment is not None:
             self._enrolment.observe(event)
@@ -522,7 +483,7 @@ class Service:
 
     def _on_gone(self, error: TunnelError) -> None:
         _log.info("%s", error)
-        self._stop(None)
+        self._stop()
 
     def _control_gone(self, watcher: asyncio.Task[None]) -> None:
         if watcher.cancelled():
@@ -531,7 +492,7 @@ class Service:
             _log.warning("control socket of %s is not watched: %s", self._name, error)
             return
         _log.info("control socket of %s was deleted", self._name)
-        self._stop(None)
+        self._stop()
 
     def _deliver(self, patch: DevicePatch) -> None:
         """A name resolved. Datagrams to an address inside the tunnel would loop, so such a one is not used."""

@@ -66,3 +66,15 @@ class ControlError(EdgeError):
 
 class HookError(TunnelError):
     """A PreUp, PostUp, PreDown or PostDown command failed."""
+
+
+def only_tunnel_error(group: BaseExceptionGroup[BaseException]) -> TunnelError | None:
+    """What a task group wrapped, if it is one refusal and not a bug."""
+    errors, bugs = group.split(TunnelError)
+    if errors is None or bugs is not None:
+        return None
+    first: BaseException = errors
+    while isinstance(first, BaseExceptionGroup):
+        first = first.exceptions[0]
+    assert isinstance(first, TunnelError)
+    return first

@@ -45,15 +45,15 @@ from tunnel.daemon.reload import Reload
 from tunnel.daemon.resolver import Resolver
 from tunnel.daemon.stamp import Stamper
 from tunnel.daemon.systemd import Notifier, describe_peers
+from tunnel.daemon.udp_port import UdpPort
 from tunnel.endpoint import Endpoint
-from tunnel.errors import ConfigError, ControlError, NetlinkError, TunnelError, UdpSocketError
+from tunnel.errors import ConfigError, ControlError, NetlinkError, TunnelError, UdpSocketError, only_tunnel_error
 from tunnel.keys import PublicKey
 from tunnel.netlink.link import LinkEvent, Netlink
 from tunnel.protocol.device import Device
 from tunnel.protocol.events import Event, HandshakeCompleted, PeerClosed, SessionExpired
 from tunnel.protocol.host import DEFAULT_MTU
 from tunnel.tun.device import TunDevice
-from tunnel.udp.socket import UdpSocket
 
 if TYPE_CHECKING:
     from tunnel.daemon.enrolment import Enrolment
@@ -126,12 +126,12 @@ class Service:
         self._enrolment: Enrolment | None = None
         self._routes: PeerRoutes | None = None
         self._reload: Reload | None = None
-        self._socket: UdpSocket | None = None
         self._main: asyncio.Task[None] | None = None
         self._is_link_up = asyncio.Event()
         self._is_stopping = False
         self._failure: TunnelError | None = None
         self._pipeline: Pipeline
+        self._port: UdpPort
 
     async def run(
         self, config: TunnelConfig | None, path: Path | None, on_ready: Callable[[], None], passphrase: bytes | None
@@ -148,7 +148,7 @@ class Service:
             if not self._is_stopping:
                 raise
         except BaseExceptionGroup as group:
-            raise _only_tunnel_error(group) or group from None
+            raise only_tunnel_error(group) or group from None
         finally:
             self._attendance.close()
             self._stamper.close()
@@ -203,7 +203,7 @@ class Service:
         lifecycle = Lifecycle(self._name, config, self._netlink, self._remove_interface)
         await lifecycle.check()
         async with self._interface():
-            self._open_socket(config.interface.listen_port, config.interface.fwmark)
+            self._port.open(config.interface.listen_port, config.interface.fwmark)
             self._stamper.use(config.interface.private_key.public_key)
             self._device.apply(config.device_patch(), self._clock.now())
             self._device.listen_port = self.listen_port()
@@ -248,12 +248,13 @@ class Service:
         if self._wants_extensions:
             self._device.offered = find_offer(tun.receive_offloads)
         self._pipeline = Pipeline(self._device, tun, self._clock, on_event=self._on_event, on_gone=self._on_gone)
+        self._port = UdpPort(self._pipeline, self._offload)
         try:
             self._pipeline.start()
             yield tun
         finally:
             await self._remove_interface()
-            self._close_socket()
+            self._port.close()
 
     @asynccontextmanager
     async def _control(self) -> AsyncIterator[None]:
@@ -303,15 +304,16 @@ class Service:
     def status(self) -> InterfaceStatus:
         names = {peer.public_key: peer.endpoint for peer in self._config.peers if peer.endpoint} if self._config else {}
         membership = self._enrolment.membership if self._enrolment else None
+        receive_buffer, send_buffer = self._port.buffers
         return InterfaceStatus.from_snapshot(
             self.snapshot(),
             name=self._name,
             pid=os.getpid(),
             mtu=self._device.mtu,
-            receive_buffer=self._socket.receive_buffer if self._socket else 0,
-            send_buffer=self._socket.send_buffer if self._socket else 0,
-            send_offloads=self._tun.send_offloads.union(self._socket.send_offloads if self._socket else ()),
-            receive_offloads=self._tun.receive_offloads.union(self._socket.receive_offloads if self._socket else ()),
+            receive_buffer=receive_buffer,
+            send_buffer=send_buffer,
+            send_offloads=self._tun.send_offloads.union(self._port.send_offloads),
+            receive_offloads=self._tun.receive_offloads.union(self._port.receive_offloads),
             endpoint_names=names,
             members=membership.members() if membership else None,
             identity=membership.identity.claims.name if membership else None,
@@ -338,8 +340,8 @@ class Service:
         now = self._clock.now()
         self._device.apply(patch, now)
         self._event_source.peers_changed()
-        if self._socket is not None:
-            self._device.listen_port = self._socket.port
+        if self._port.number is not None:
+            self._device.listen_port = self._port.number
             if self._is_link_up.is_set():
                 self._device.up(now)
                 self._tell_enrolment(is_up=True)
@@ -405,17 +407,8 @@ class Service:
         self._pipeline.turn()
 
     def move_socket(self, patch: DevicePatch) -> None:
-        """Bind the new port, or set the new mark, before anything else changes: these can be refused."""
-        fwmark = self._device.fwmark if patch.fwmark is None else patch.fwmark
-        if self._socket is None:
-            if patch.listen_port is not None and self._is_link_up.is_set():  # deaf: the port was taken
-                self._open_socket(patch.listen_port, fwmark)
-        elif patch.listen_port is not None and patch.listen_port != self._socket.port:
-            before = self._socket
-            self._open_socket(patch.listen_port, fwmark)
-            before.close()
-        elif patch.fwmark is not None:
-            self._socket.set_fwmark(fwmark)
+        """Before anything else changes, since this can be refused."""
+        self._port.move(patch, self._device.fwmark, is_link_up=self._is_link_up.is_set())
 
     # ── what happens ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -443,7 +436,7 @@ class Service:
             self._event_source.link_down()
             self._device.down(self._clock.now())
             self._pipeline.turn()  # peers like us are told
-            self._close_socket()
+            self._port.close()
             self._tell_enrolment(is_up=False)
         self._pipeline.turn()
 
@@ -454,9 +447,9 @@ class Service:
             self._enrolment.membership.link_changed(is_up, self._clock.now())
 
     def _link_came_up(self) -> None:
-        if self._socket is None:
+        if self._port.number is None:
             try:
-                self._open_socket(self._device.listen_port, self._device.fwmark)
+                self._port.open(self._device.listen_port, self._device.fwmark)
             except UdpSocketError as error:
                 _log.error("interface %s is up, but deaf: %s", self._name, error)
                 return
@@ -509,21 +502,8 @@ class Service:
                 self._feed.tell("name_resolved", **members, endpoint_name=peer.endpoint)
         self._pipeline.turn()
 
-    # ── sockets ──────────────────────────────────────────────────────────────────────────────────────────────────
-
-    def _open_socket(self, port: int, fwmark: int) -> None:
-        """Use a new one, and leave the one before open; raise `UdpSocketError`, with nothing changed."""
-        self._socket = UdpSocket.open(port, fwmark, self._offload)
-        self._pipeline.use_socket(self._socket)
-
-    def _close_socket(self) -> None:
-        if self._socket is not None:
-            self._pipeline.use_socket(None)
-            self._socket.close()
-            self._socket = None
-
     def listen_port(self) -> int:
-        return self._socket.port if self._socket is not None else self._device.listen_port
+        return self._device.listen_port if self._port.number is None else self._port.number
 
     async def _index(self) -> int:
         index = await self._netlink.link_index(self._name)
@@ -532,15 +512,3 @@ class Service:
 
     def _endpoints(self) -> list[Endpoint]:
         return [peer.endpoint for peer in self.snapshot().peers if peer.endpoint]
-
-
-def _only_tunnel_error(group: BaseExceptionGroup[BaseException]) -> TunnelError | None:
-    """What a task group wrapped, if it is one refusal and not a bug."""
-    errors, bugs = group.split(TunnelError)
-    if errors is None or bugs is not None:
-        return None
-    first: BaseException = errors
-    while isinstance(first, BaseExceptionGroup):
-        first = first.exceptions[0]
-    assert isinstance(first, TunnelError)
-    return first

@@ -116,8 +116,12 @@ class Enrolment:
         """Whether there is a session with somebody whom we dial, after at most `timeout` seconds."""
         if not self.membership.dialling.names:
             return False
-        _log.info("dialling %s", ", ".join(map(str, self.membership.dialling.names)))
-        return await self._wait_for(lambda: self.membership.dialling.is_connected, timeout)
+        names = ", ".join(map(str, self.membership.dialling.names))
+        _log.info("dialling %s", names)
+        is_there = await self._wait_for(lambda: self.membership.dialling.is_connected, timeout)
+        if not is_there:
+            _log.warning("nobody answers yet at %s; dialling on", names)
+        return is_there
 
     async def _wait_for(self, condition: Callable[[], bool], timeout: float) -> bool:
         with contextlib.suppress(TimeoutError):

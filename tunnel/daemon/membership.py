@@ -36,7 +36,7 @@ from tunnel.protocol.credentials import Chain, Credentials
 from tunnel.protocol.device import Device
 from tunnel.protocol.events import Event, HandshakeCompleted, HandshakeUnanswered, PeerClosed, SessionExpired
 
-PATIENCE = 3.0
+PATIENCE = 10.0
 """Seconds without an answer until it is worth a line."""
 
 REMIND = 60.0

@@ -21,7 +21,7 @@ from tunnel.config.patch import DevicePatch
 from tunnel.endpoint import Endpoint
 from tunnel.keys import PrivateKey, PublicKey
 from tunnel.noise.handshake import CERTIFIED, IncomingHandshake, Responder, compute_static_shared
-from tunnel.protocol.credentials import AuthorityId, Chain, Credentials, Gatekeeper
+from tunnel.protocol.credentials import Chain, Credentials, Gatekeeper
 from tunnel.protocol.enquiry import Enquiries, Enquiry, create_answer
 from tunnel.protocol.handshakes import PendingHandshake
 from tunnel.protocol.host import Host
@@ -59,7 +59,7 @@ class CertifiedHandshakes:
         self._host = host
         self._intake = intake
         self._peers = peers
-        self._enquiries = Enquiries(host, self._authority)
+        self._enquiries = Enquiries(host)
         self._responder: Responder | None = None
 
     def credentials_changed(self, credentials: Credentials | None) -> None:
@@ -224,10 +224,6 @@ class CertifiedHandshakes:
         else:
             peer.handshakes.chain = chain
         return peer
-
-    def _authority(self) -> AuthorityId:
-        assert self._host.credentials is not None
-        return AuthorityId(self._host.credentials.authority)
 
 
 def _is_calling(peer: Peer, endpoint: Endpoint) -> bool:

@@ -12,8 +12,6 @@ Who can see our requests needs no key at all to have them answered by others: he
 back to us. So a chain that is refused does not use up the question, and our own is no answer.
 """
 
-from collections.abc import Callable
-
 from tunnel.endpoint import Endpoint
 from tunnel.keys import Rng
 from tunnel.noise.primitives import hash_, xopen, xseal
@@ -102,30 +100,27 @@ class Enquiry:
 
 
 class Enquiries:
-    """Those of a device that were not answered yet, the one asked last at the end; `authority()` vouches for us now.
+    """Those of a device that were not answered yet, the one asked last at the end. To ask needs credentials."""
 
-    To ask needs credentials.
-    """
+    __slots__ = ("_by_place", "_host")
 
-    __slots__ = ("_authority", "_by_place", "_host")
-
-    def __init__(self, host: Host, authority: Callable[[], AuthorityId]) -> None:
+    def __init__(self, host: Host) -> None:
         self._host = host
-        self._authority = authority
         self._by_place: dict[tuple[str, int], Enquiry] = {}
 
     def ask(self, endpoint: Endpoint, now: float) -> None:
         """Send message 16, the same again if it was not answered."""
-        assert self._host.credentials is not None
+        credentials = self._host.credentials
+        assert credentials is not None
         place = endpoint.host, endpoint.port
         enquiry = self._by_place.pop(place, None)
         if enquiry is None:
-            enquiry = Enquiry(self._authority(), endpoint, self._host.rng(REQUEST_NONCE_SIZE))
+            enquiry = Enquiry(AuthorityId(credentials.authority), endpoint, self._host.rng(REQUEST_NONCE_SIZE))
             enquiry.local_index = self._host.indices.insert(enquiry)
         self._by_place[place] = enquiry
         if len(self._by_place) > MAX_ENQUIRIES:
             self.answered(next(iter(self._by_place.values())))
-        enquiry.refuse_only(self._host.credentials.chain)
+        enquiry.refuse_only(credentials.chain)
         self._send(enquiry, now)
 
     def clear(self) -> None:

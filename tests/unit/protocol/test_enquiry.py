@@ -154,7 +154,7 @@ def host() -> Host:
 
 @pytest.fixture
 def enquiries(host: Host) -> Enquiries:
-    return Enquiries(host, lambda: AUTHORITY)
+    return Enquiries(host)
 
 
 def requests(host: Host) -> list[bytes]:

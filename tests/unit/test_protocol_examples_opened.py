@@ -48,32 +48,46 @@ def opened(key: bytes, fields: Fields, sealed: str, tag: str, additional: bytes)
     return ChaCha20Poly1305(key).decrypt(bytes(12), fields.get(sealed, b"") + fields[tag], additional)
 
 
-def test_message_1_opens_as_the_paper_says() -> None:
-    message = VALUES["message 1"]
+def initiated(number: int, prologue: bytes, content: str) -> bytes:
+    """What the initiator has sealed in this message, after its static key."""
+    message = VALUES[f"message {number}"]
     ck = blake2s(b"Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s").digest()
-    h = mix(ck, b"WireGuard v1 zx2c4 Jason@zx2c4.com", given("responder public key"), message["ephemeral"])
+    h = mix(ck, prologue, given("responder public key"), message["ephemeral"])
     (ck,) = kdf(ck, message["ephemeral"], 1)
     ck, k = kdf(ck, dh("responder private key", message["ephemeral"]), 2)
     assert opened(k, message, "sealed static", "static tag", h) == given("initiator public key")
     h = mix(h, message["sealed static"] + message["static tag"])
     ck, k = kdf(ck, dh("responder private key", given("initiator public key")), 2)
-    assert opened(k, message, "sealed stamp", "stamp tag", h) == given("stamp")
-    assert ck == given("chaining key after message 1")
-    assert mix(h, message["sealed stamp"] + message["stamp tag"]) == given("hash after message 1")
+    payload = opened(k, message, f"sealed {content}", f"{content} tag", h)
+    assert ck == given(f"chaining key after message {number}")
+    assert mix(h, message[f"sealed {content}"] + message[f"{content} tag"]) == given(f"hash after message {number}")
+    return payload
 
 
-def test_message_2_opens_as_the_paper_says_and_the_transport_keys_follow() -> None:
-    message = VALUES["message 2"]
-    ck, h = given("chaining key after message 1"), mix(given("hash after message 1"), message["ephemeral"])
+def responded(number: int, initiation: int, sealed: str, tag: str) -> tuple[bytes, list[bytes]]:
+    """What the responder has sealed in this message, which answers `initiation`, and the transport keys."""
+    message = VALUES[f"message {number}"]
+    ck = given(f"chaining key after message {initiation}")
+    h = mix(given(f"hash after message {initiation}"), message["ephemeral"])
     (ck,) = kdf(ck, message["ephemeral"], 1)
     (ck,) = kdf(ck, dh("initiator ephemeral private key", message["ephemeral"]), 1)
     (ck,) = kdf(ck, dh("initiator private key", message["ephemeral"]), 1)
     ck, hashed, k = kdf(ck, given("preshared key"), 3)
     h = mix(h, hashed)
-    assert opened(k, message, "", "tag", h) == b""
-    assert ck == given("chaining key after message 2")
-    assert mix(h, message["tag"]) == given("hash after message 2")
-    assert kdf(ck, b"", 2) == [
+    payload = opened(k, message, sealed, tag, h)
+    assert ck == given(f"chaining key after message {number}")
+    assert mix(h, message.get(sealed, b"") + message[tag]) == given(f"hash after message {number}")
+    return payload, kdf(ck, b"", 2)
+
+
+def test_message_1_opens_as_the_paper_says() -> None:
+    assert initiated(1, b"WireGuard v1 zx2c4 Jason@zx2c4.com", "stamp") == given("stamp")
+
+
+def test_message_2_opens_as_the_paper_says_and_the_transport_keys_follow() -> None:
+    payload, keys = responded(2, 1, "", "tag")
+    assert payload == b""
+    assert keys == [
         given("transport key, initiator to responder"),
         given("transport key, responder to initiator"),
     ]
@@ -183,18 +197,8 @@ def test_message_17_opens_to_the_cookie_and_the_chain() -> None:
 
 
 def test_message_18_opens_as_message_1_does_to_the_stamp_the_cookie_and_the_chain() -> None:
-    message = VALUES["message 18"]
-    ck = blake2s(b"Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s").digest()
-    h = mix(ck, b"tunnel v1 certified handshake", given("responder public key"), message["ephemeral"])
-    (ck,) = kdf(ck, message["ephemeral"], 1)
-    ck, k = kdf(ck, dh("responder private key", message["ephemeral"]), 2)
-    assert opened(k, message, "sealed static", "static tag", h) == given("initiator public key")
-    h = mix(h, message["sealed static"] + message["static tag"])
-    ck, k = kdf(ck, dh("responder private key", given("initiator public key")), 2)
-    payload = opened(k, message, "sealed payload", "payload tag", h)
+    payload = initiated(18, b"tunnel v1 certified handshake", "payload")
     assert payload == given("stamp") + given("cookie") + given("chain of the initiator").ljust(1036, b"\0")
-    assert ck == given("chaining key after message 18")
-    assert mix(h, message["sealed payload"] + message["payload tag"]) == given("hash after message 18")
 
 
 def test_mac2_of_message_18_is_keyed_with_the_cookie_of_message_17() -> None:
@@ -203,17 +207,9 @@ def test_mac2_of_message_18_is_keyed_with_the_cookie_of_message_17() -> None:
 
 
 def test_message_19_opens_as_message_2_does_to_the_chain_and_the_transport_keys_follow() -> None:
-    message = VALUES["message 19"]
-    ck, h = given("chaining key after message 18"), mix(given("hash after message 18"), message["ephemeral"])
-    (ck,) = kdf(ck, message["ephemeral"], 1)
-    (ck,) = kdf(ck, dh("initiator ephemeral private key", message["ephemeral"]), 1)
-    (ck,) = kdf(ck, dh("initiator private key", message["ephemeral"]), 1)
-    ck, hashed, k = kdf(ck, given("preshared key"), 3)
-    h = mix(h, hashed)
-    assert opened(k, message, "sealed chain", "chain tag", h) == given("chain of the responder").ljust(1108, b"\0")
-    assert ck == given("chaining key after message 19")
-    assert mix(h, message["sealed chain"] + message["chain tag"]) == given("hash after message 19")
-    assert kdf(ck, b"", 2) == [
+    payload, keys = responded(19, 18, "sealed chain", "chain tag")
+    assert payload == given("chain of the responder").ljust(1108, b"\0")
+    assert keys == [
         given("transport key after message 19, initiator to responder"),
         given("transport key after message 19, responder to initiator"),
     ]

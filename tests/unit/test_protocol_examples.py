@@ -5,13 +5,10 @@ That other people's primitives agree is in test_protocol_examples_opened.py.
 """
 
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
 from functools import cache
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.x509.oid import NameOID
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from tests.properties.slices import slices_of
 from tests.unit import certified_conversation
@@ -20,6 +17,7 @@ from tests.unit.examples import DOCUMENT, PARTIAL, SUPERPACKET, Fields, Layout, 
 from tunnel.endpoint import Endpoint
 from tunnel.keys import PrivateKey
 from tunnel.noise.primitives import hchacha20
+from tunnel.pki.authority import Authority, create_authority
 from tunnel.pki.issuer import authority_hash
 from tunnel.protocol.cookie import CookieChecker, CookieGenerator, cookie_key, mac1_key, pack_source
 from tunnel.protocol.credentials import AuthorityId
@@ -219,24 +217,20 @@ def certified_side(name: str, number: int, *random: bytes) -> certified_conversa
         private_key=PrivateKey(given(f"{name} private key")),
         endpoint=(INITIATOR, RESPONDER)[number - 1],
         certificate=given(f"certificate of the {name}"),
-        authority=authority_hash(read_authority()),
+        authority=authority_hash(given_authority().certificate),
         random=(*random, given(f"{name} ephemeral private key"), given(f"{name} index")),
     )
 
 
-def read_authority() -> x509.Certificate:
-    """A certificate of the authority. Only its key matters."""
-    key = Ed25519PrivateKey.from_private_bytes(given("authority private key"))
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "example")])
-    builder = x509.CertificateBuilder(name, name, key.public_key(), 1)
-    begin = datetime(2026, 1, 1, tzinfo=UTC)
-    return builder.not_valid_before(begin).not_valid_after(begin + timedelta(days=1)).sign(key, None)
+def given_authority() -> Authority:
+    """Only its key matters."""
+    return create_authority("example", lambda size: given("authority private key")[:size], MOMENT / 1e9)
 
 
 def made_certificates() -> Made:
-    authority = AuthorityId(authority_hash(read_authority()))
-    public_key = Ed25519PrivateKey.from_private_bytes(given("authority private key")).public_key()
-    yield "authority public key", VALUE, public_key.public_bytes_raw()
+    root = given_authority().certificate
+    authority = AuthorityId(authority_hash(root))
+    yield "authority public key", VALUE, root.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
     yield "authority", VALUE, authority.raw
     yield "mac1 key of the authority", VALUE, mac1_key(authority)
     yield "answer key", VALUE, answer_key(authority)

@@ -24,7 +24,7 @@ from tests.vectors import load
 from tunnel.config.patch import DevicePatch, PeerPatch
 from tunnel.endpoint import Endpoint
 from tunnel.keys import NO_PRESHARED_KEY, PrivateKey, PublicKey
-from tunnel.noise.handshake import CERTIFIED, WIREGUARD, Initiator
+from tunnel.noise.handshake import CERTIFIED, WIREGUARD, Initiator, Protocol
 from tunnel.protocol.constants import UNDER_LOAD_HANDSHAKES_PER_SECOND
 from tunnel.protocol.cookie import CookieGenerator
 from tunnel.protocol.credentials import AuthorityId, Chain
@@ -99,15 +99,12 @@ def initiation(
     chain: Chain,
     *,
     number: int = 1,
-    protocol: object = CERTIFIED,
+    protocol: Protocol = CERTIFIED,
     cookie: bytes = bytes(COOKIE_SIZE),
 ) -> bytes:
     """An authentic message 18 with a right MAC1, `cookie` inside and no MAC2; or one that was made as message 1 is."""
     ephemeral = PrivateKey(number.to_bytes(32, "big"))
-    assert protocol in (CERTIFIED, WIREGUARD)
-    initiator = Initiator(
-        private_key, to, NO_PRESHARED_KEY, ephemeral, protocol=CERTIFIED if protocol is CERTIFIED else WIREGUARD
-    )
+    initiator = Initiator(private_key, to, NO_PRESHARED_KEY, ephemeral, protocol=protocol)
     payload = number.to_bytes(12, "big") + cookie + pack_chain(chain, INITIATION_CHAIN_SIZE)
     message = CertifiedInitiation(7, *initiator.create_initiation(payload))
     return CookieGenerator(to).add_macs(pack_certified_initiation(message), 0.0)

@@ -137,11 +137,12 @@ def _find_entries(ledger: Ledger, who: str, now: float) -> Sequence[Entry]:
     """
     name = who
     if not ledger.has(who):
-        serial = read_leaf(Path(who)).serial_number if Path(who).is_file() else _parse_serial(who)
+        is_file = os.path.isfile(who)
+        serial = read_leaf(Path(who)).serial_number if is_file else _parse_serial(who)
         entry = ledger.find(serial)
         if entry is None:
             raise ConfigError("neither a name, nor a file, nor a serial number that was issued here", source=who)
-        if not Path(who).is_file():
+        if not is_file:
             return [entry] if entry.is_valid(now) else _nothing_valid(who)
         name = entry.name
     return ledger.valid_of(name, now) or _nothing_valid(who)

@@ -1,5 +1,6 @@
 """What the commands of `tunnel cert` take: text into values, an error into one line that names its option."""
 
+import os
 import re
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address
@@ -80,7 +81,7 @@ def parse_days(text: str) -> int:
 
 def parse_key_or_file(text: str) -> PublicKey:
     """A public key in base64, or a file with one in base64 or PEM; the reason never quotes it: it may be private."""
-    if Path(text).is_file():
+    if os.path.isfile(text):
         text = read_file(Path(text)).decode("ascii", "replace")
     elif text.startswith((".", "/")) or text.endswith((".pem", ".pub")):
         raise ValueError(f"{text}: no such file")

@@ -27,7 +27,7 @@ def prepared_file(path: Path, data: bytes, mode: int, *, overwrite: bool) -> Ite
 
     Raise `ConfigError`: there is something already and `overwrite` is false, or it cannot be written.
     """
-    target = path.resolve()  # a link stays one
+    target = Path(os.path.realpath(path))  # a link stays one
     try:
         check_free(path, overwrite=overwrite)
         descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
@@ -53,7 +53,7 @@ def write_file(path: Path, data: bytes, mode: int, *, overwrite: bool) -> None:
 
 def check_free(path: Path, *, overwrite: bool) -> None:
     """Raise `ConfigError` if there is something that must stay."""
-    if path.exists() and not path.is_file():
+    if os.path.exists(path) and not os.path.isfile(path):  # unlike a Path's, these are false for what cannot be asked
         raise ConfigError("not a file", source=str(path))
     if not overwrite and os.path.lexists(path):
         raise ConfigError("exists already; --force overwrites it", source=str(path))

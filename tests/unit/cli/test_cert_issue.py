@@ -54,6 +54,7 @@ def test_an_existing_file_is_overwritten_only_if_asked(ca: Path) -> None:
         ("missing/laptop.pem", "missing/laptop.pem: No such file or directory"),
         (".", ".: not a file"),
         ("/dev/null", "/dev/null: not a file"),
+        ("x" * 300, f"{'x' * 300}: File name too long"),
     ],
 )
 def test_an_identity_that_cannot_be_written_is_not_in_the_ledger(ca: Path, output: str, error: str) -> None:
@@ -145,6 +146,7 @@ def test_a_default_route_needs_permission_and_is_for_everybody(ca: Path) -> None
         (["--dns", "a.*.example"], "--dns: 'a.*.example': not a DNS name"),
         (["--dns", "192.0.2.256"], "--dns: '192.0.2.256': not an IPv4 address"),
         (["--public-key", "AAAA"], "--public-key: not a public key: 3 bytes of base64 instead of 32"),
+        (["--public-key", "A" * 300], "--public-key: not a public key: 225 bytes of base64 instead of 32"),
         (["--public-key", "missing.pem"], "--public-key: missing.pem: no such file"),
         (["--public-key", "A" * 43 + "="], "--public-key: the public key is all zeros"),
         (["--passphrase"], "--passphrase: there is no terminal to ask on; --passphrase-file names a file"),

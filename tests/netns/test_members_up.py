@@ -24,6 +24,7 @@ OWN_MACHINE = """
 mount -t tmpfs none {directory}
 mkdir {directory}/upper {directory}/work
 mount -t overlay overlay -o lowerdir=/etc,upperdir={directory}/upper,workdir={directory}/work /etc
+rm -rf /etc/tunnel
 mkdir -p /run/wireguard && mount -t tmpfs none /run/wireguard
 echo ready
 cat

@@ -42,7 +42,8 @@ class Step:
             return StepResult(self.title, Mark.SKIPPED)
         found = [check(facts) for check in self.checks]
         found += [check(facts, peer) for peer in facts.peers for check in self.peer_checks]
-        return StepResult(self.title, Mark.GOOD, tuple(finding for finding in found if finding is not None)).marked()
+        findings = tuple(finding for finding in found if finding is not None)
+        return StepResult(self.title, _mark(findings), findings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +54,11 @@ class StepResult:
     mark: Mark
     findings: tuple[Finding, ...] = ()
 
-    def marked(self) -> "StepResult":
-        if not self.findings:
-            return self
-        is_bad = any(finding.severity is not Severity.ADVICE for finding in self.findings)
-        return StepResult(self.title, Mark.BAD if is_bad else Mark.NOTED, self.findings)
+
+def _mark(findings: Sequence[Finding]) -> Mark:
+    if not findings:
+        return Mark.GOOD
+    return Mark.NOTED if all(finding.severity is Severity.ADVICE for finding in findings) else Mark.BAD
 
 
 def _has_process(facts: Facts) -> bool:

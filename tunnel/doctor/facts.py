@@ -14,17 +14,16 @@ from pathlib import Path
 
 from tunnel.config.model import TunnelConfig
 from tunnel.control.status import InterfaceStatus, PeerStatus
-from tunnel.doctor.firewall import ChainName, Ruleset
+from tunnel.doctor.firewall import ChainName, Drop, Ruleset
+from tunnel.endpoint import Endpoint, EndpointName
+from tunnel.protocol.constants import REJECT_AFTER_TIME
 
 Network = IPv4Network | IPv6Network
-
-SESSION_LIFE = 180
-"""Seconds after which a session is dead without a new handshake (WireGuard paper, section 6.1)."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConfigFacts:
-    """`path` None: there is no file. `problem` is why it could not be read, with `remedy` if one command mends that."""
+    """`path` None: there is no file. `problem` is why it could not be read."""
 
     path: Path | None = None
     config: TunnelConfig | None = None
@@ -100,7 +99,6 @@ class PeerFacts:
     knock: str | None = None
     inside: Mapping[str, Way] = field(default_factory=dict)
     echo: Echo | None = None
-    is_probed: bool = False
 
     @property
     def label(self) -> str:
@@ -112,15 +110,24 @@ class PeerFacts:
         """Address and port, None while not known."""
         if self.status.endpoint is None:
             return None
-        host, _, port = self.status.endpoint.rpartition(":")
-        return host.strip("[]").partition("%")[0], int(port)
+        endpoint = Endpoint.parse(self.status.endpoint)
+        return endpoint.host, endpoint.port
+
+    @property
+    def endpoint_name(self) -> EndpointName | None:
+        """What is configured; None if nothing is."""
+        return EndpointName.parse(self.status.endpoint_name) if self.status.endpoint_name else None
+
+    @property
+    def is_probed(self) -> bool:
+        return self.echo is not None
 
     @property
     def networks(self) -> list[Network]:
         return [ip_network(text) for text in self.status.allowed_ips]
 
     def has_session(self, now: float) -> bool:
-        return self.status.last_handshake is not None and now - self.status.last_handshake < SESSION_LIFE
+        return self.status.last_handshake is not None and now - self.status.last_handshake < REJECT_AFTER_TIME
 
     def new_drops(self, reason: str) -> int:
         return self.status.drops.get(reason, 0) - self.before.drops.get(reason, 0)
@@ -161,6 +168,10 @@ class Facts:
         if self.status is None or self.before is None:
             return 0
         return self.status.drops.get(reason, 0) - self.before.drops.get(reason, 0)
+
+    def passed_by(self, drop: Drop) -> int:
+        """How many packets the rule has counted since we look; 0 also if nobody counts."""
+        return self.passed.get((drop.rule.chain, drop.rule.handle), 0) if drop.rule else 0
 
     def is_strict(self, interface: str) -> bool:
         """Whether reverse path filtering is strict there: the larger of two settings counts (ip-sysctl)."""

@@ -93,6 +93,7 @@ class Drop:
 
 class _Verdict(Enum):
     CONTINUE = auto()
+    RETURN = auto()
     ACCEPT = auto()
     DROP = auto()
     UNKNOWN = auto()
@@ -138,10 +139,10 @@ class Ruleset:
     def _walk(self, chain: Chain, packet: Packet, depth: int) -> tuple[_Verdict, Rule | None]:
         for rule in chain.rules:
             verdict, by = self._apply(rule, packet, depth)
+            if verdict is _Verdict.RETURN:
+                break
             if verdict is not _Verdict.CONTINUE:
                 return verdict, by
-            if _is_return(rule, packet):
-                break
         return _Verdict.CONTINUE, None
 
     def _apply(self, rule: Rule, packet: Packet, depth: int) -> tuple[_Verdict, Rule | None]:
@@ -158,12 +159,14 @@ class Ruleset:
                 return _Verdict.DROP, rule
             elif kind == "accept":
                 return _Verdict.ACCEPT, rule
+            elif kind == "return":
+                return _Verdict.RETURN, rule
             elif kind in ("jump", "goto"):
                 target = self.chains.get(ChainName(rule.chain.family, rule.chain.table, content["target"]))
                 if target is None or kind == "goto" or depth == MAX_DEPTH:
                     return _Verdict.UNKNOWN, rule
                 return self._walk(target, packet, depth + 1)
-            elif kind not in _SILENT and kind != "return":
+            elif kind not in _SILENT:
                 return _Verdict.UNKNOWN, rule
         return _Verdict.CONTINUE, None
 
@@ -207,11 +210,6 @@ def _uncertain(rule: Rule) -> _Verdict:
     """A rule that may match: harmless if all it does is count."""
     decides = any(next(iter(part)) not in _SILENT and "match" not in part for part in rule.statements)
     return _Verdict.UNKNOWN if decides else _Verdict.CONTINUE
-
-
-def _is_return(rule: Rule, packet: Packet) -> bool:
-    conditions = [_matches(part["match"], packet) for part in rule.statements if "match" in part]
-    return any("return" in part for part in rule.statements) and all(conditions)
 
 
 def _matches(condition: Mapping[str, Any], packet: Packet) -> bool | None:

@@ -13,15 +13,15 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from ipaddress import ip_network
 from pathlib import Path
 from typing import TypeVar
 
 from tunnel.control.status import InterfaceStatus, PeerStatus
 from tunnel.control.uapi_client import SOCKET_DIRECTORY, TIMEOUT, ControlClient, list_interfaces
 from tunnel.doctor import kernel
-from tunnel.doctor.facts import SESSION_LIFE, ConfigFacts, Echo, Facts, Link, Network, PeerFacts, Route
+from tunnel.doctor.facts import ConfigFacts, Echo, Facts, Link, Network, PeerFacts, Route
 from tunnel.doctor.probe import Pinger, knock
+from tunnel.endpoint import EndpointName
 from tunnel.errors import ControlError
 
 TUN_DEVICE = Path("/dev/net/tun")
@@ -70,7 +70,6 @@ def gather(question: Question) -> Facts:
     if question.has_probes:
         looking.listen(peers)
     status = looking.read()
-    now = {peer.public_key: peer for peer in status.peers}
     after = kernel.read_firewall()
     return Facts(
         name=question.name,
@@ -81,7 +80,7 @@ def gather(question: Question) -> Facts:
         before=before,
         links=links,
         routes=routes,
-        peers=tuple(_updated(peer, now) for peer in peers),
+        peers=tuple(_updated(peer, status) for peer in peers),
         untried=len(before.peers) - len(chosen),
         others=_others(question),
         settings=kernel.read_settings(links),
@@ -124,27 +123,27 @@ class _Looking:
             return self._before
 
     def examine(self, peer: PeerStatus) -> PeerFacts:
-        addresses, problem = _look_up(peer)
-        facts = PeerFacts(peer, peer, addresses, problem)
+        facts = PeerFacts(peer, peer)
+        addresses, problem = _look_up(facts.endpoint_name)
         fwmark, endpoint = self._before.fwmark, facts.endpoint
         can_ping = self._question.has_probes and os.geteuid() == 0
         echo = self._ping(facts) if can_ping else None
-        must_knock = self._question.has_probes and endpoint and not (echo and echo.largest)
+        must_knock = self._question.has_probes and not (echo and echo.largest)
         return replace(
             facts,
+            addresses=addresses,
+            lookup_problem=problem,
             outside=kernel.find_way(endpoint[0], fwmark) if endpoint else None,
             unmarked=kernel.find_way(endpoint[0]) if endpoint and fwmark else None,
-            knock=knock(*endpoint, fwmark) if must_knock and endpoint else None,
+            knock=knock(*endpoint, fwmark) if endpoint and must_knock else None,
             inside={str(network): kernel.find_way(self._sample(network)) for network in facts.networks},
             echo=echo,
-            is_probed=echo is not None,
         )
 
     def listen(self, peers: Sequence[PeerFacts]) -> None:
         """Look on long enough to see what comes by itself: peers without a session try again and again."""
         status = self.read()
-        lives = {peer.public_key for peer in status.peers if _is_alive(peer)}
-        is_quiet = bool(peers) and all(peer.status.public_key in lives for peer in peers)
+        is_quiet = bool(peers) and all(_updated(peer, status).has_session(time.time()) for peer in peers)
         patience = GLANCE if is_quiet else HANDSHAKE_PATIENCE
         time.sleep(max(0.0, self._began + patience - time.monotonic()))
 
@@ -207,29 +206,15 @@ def _choose(status: InterfaceStatus, question: Question) -> list[PeerStatus]:
     return sorted(status.peers, key=lambda peer: (peer.endpoint is None, peer.last_handshake or 0))[:PROBED]
 
 
-def _is_alive(peer: PeerStatus) -> bool:
-    return peer.last_handshake is not None and time.time() - peer.last_handshake < SESSION_LIFE
-
-
-def _look_up(peer: PeerStatus) -> tuple[tuple[str, ...] | None, str]:
+def _look_up(name: EndpointName | None) -> tuple[tuple[str, ...] | None, str]:
     """(addresses, why there are none); (None, "") if the endpoint is no name."""
-    host, _, port = (peer.endpoint_name or "").rpartition(":")
-    host = host.strip("[]")
-    if not host or _is_address(host):
+    if name is None or name.numeric():
         return None, ""
     try:
-        found = socket.getaddrinfo(host, int(port), type=socket.SOCK_DGRAM)
+        found = socket.getaddrinfo(name.host, name.port, type=socket.SOCK_DGRAM)
     except (OSError, UnicodeError) as error:
         return (), (error.strerror if isinstance(error, OSError) else str(error)) or "no answer"
     return tuple(dict.fromkeys(str(item[4][0]) for item in found)), ""
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ip_network(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _target(peer: PeerFacts) -> tuple[str, bool] | None:
@@ -242,9 +227,10 @@ def _target(peer: PeerFacts) -> tuple[str, bool] | None:
     return None
 
 
-def _updated(peer: PeerFacts, now: Mapping[str, PeerStatus]) -> PeerFacts:
+def _updated(peer: PeerFacts, after: InterfaceStatus) -> PeerFacts:
     """With the status from after the probes; one that was removed meanwhile keeps the old one."""
-    return replace(peer, status=now.get(peer.status.public_key, peer.status))
+    same = (one for one in after.peers if one.public_key == peer.status.public_key)
+    return replace(peer, status=next(same, peer.status))
 
 
 def _others(question: Question) -> tuple[InterfaceStatus, ...]:

@@ -27,7 +27,6 @@ PEER = PeerFacts(
     outside=OUTSIDE,
     inside={"10.8.0.7/32": INSIDE},
     echo=Echo("10.8.0.7", 1420),
-    is_probed=True,
 )
 FACTS = Facts(
     name="wg0",

@@ -234,7 +234,7 @@ def test_a_rule_against_what_comes_in_is_blamed_only_while_nobody_comes(endpoint
     chain = CHAIN | {"name": "in", "type": "filter", "hook": "input", "policy": "drop"}
     rules = parse_ruleset(json.dumps({"nftables": [{"chain": chain}]}))
     outside = None if endpoint is None else PEER.outside
-    facts = replace(silent(status={"endpoint": endpoint}, outside=outside, is_probed=False), firewall=rules)
+    facts = replace(silent(status={"endpoint": endpoint}, outside=outside), firewall=rules)
     verdict = examine(facts).verdict
     assert verdict is not None
     assert verdict.remedy == "nft insert rule ip n in udp dport 51820 accept"
@@ -265,7 +265,7 @@ def test_first_datagrams_that_one_interface_lets_in_are_not_called_stopped() -> 
     wan = {"match": {"op": "==", "left": {"meta": {"key": "iifname"}}, "right": "wan0"}}
     rule = RULE | {"chain": "in", "expr": [wan, {"accept": None}]}
     rules = parse_ruleset(json.dumps({"nftables": [{"chain": chain}, {"rule": rule}]}))
-    stranger = silent(status={"endpoint": None}, outside=None, is_probed=False, echo=None)
+    stranger = silent(status={"endpoint": None}, outside=None, echo=None)
     links = {**FACTS.links, "wan0": Link("wan0", True, 1500, ("198.51.100.1/24",))}
     verdict = examine(replace(stranger, firewall=rules, links=links)).verdict
     assert verdict is not None

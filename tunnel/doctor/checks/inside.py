@@ -3,7 +3,7 @@
 from tunnel.config.model import MIN_IPV6_MTU, RouteTable
 from tunnel.doctor.facts import Facts, Network, PeerFacts, Way
 from tunnel.doctor.finding import Finding, advice, doubt, fault
-from tunnel.doctor.firewall import Hook, Packet
+from tunnel.doctor.firewall import Drop, Hook, Packet
 
 OVERHEAD = {4: 60, 6: 80}
 """Bytes around an inner packet: outer IP header, UDP 8, message 4's 32."""
@@ -71,12 +71,7 @@ def replies_filtered(facts: Facts, peer: PeerFacts) -> Finding | None:
 
 def replies_forbidden(facts: Facts, peer: PeerFacts) -> Finding | None:
     """What comes out of the tunnel to this host: the answer to a ping is as harmless as it gets."""
-    echo = peer.echo
-    if echo is None or echo.largest or facts.firewall is None:
-        return None
-    version = 6 if ":" in echo.address else 4
-    known = {"iifname": facts.name, "saddr": echo.address, "ct state": "established"}
-    drop = facts.firewall.drops(Packet(Hook.INPUT, version, "icmp" if version == 4 else "icmpv6", known))
+    drop = _drop_of_ping(facts, peer, Hook.INPUT, {"iifname": facts.name, "ct state": "established"})
     if drop is None:
         return None
     why = f"{drop} drops answers that come out of {facts.name}"
@@ -85,17 +80,22 @@ def replies_forbidden(facts: Facts, peer: PeerFacts) -> Finding | None:
 
 
 def entering_forbidden(facts: Facts, peer: PeerFacts) -> Finding | None:
+    drop = _drop_of_ping(facts, peer, Hook.OUTPUT, {"oifname": facts.name, "ct state": "new"})
+    if drop is None or peer.echo is None:
+        return None
+    why = f"{drop} drops packets to {peer.echo.address} by {facts.name}"
+    remedy = f'nft insert rule {drop.base} oifname "{facts.name}" accept'
+    return fault("our own firewall stops what goes into the tunnel", why, remedy, peer.label)
+
+
+def _drop_of_ping(facts: Facts, peer: PeerFacts, hook: Hook, known: dict[str, str]) -> Drop | None:
+    """What stops a ping that was not answered on its way out of this host, or its answer on the way in."""
     echo = peer.echo
     if echo is None or echo.largest or facts.firewall is None:
         return None
-    version = 6 if ":" in echo.address else 4
-    known = {"oifname": facts.name, "daddr": echo.address, "ct state": "new"}
-    drop = facts.firewall.drops(Packet(Hook.OUTPUT, version, "icmp" if version == 4 else "icmpv6", known))
-    if drop is None:
-        return None
-    why = f"{drop} drops packets to {echo.address} by {facts.name}"
-    remedy = f'nft insert rule {drop.base} oifname "{facts.name}" accept'
-    return fault("our own firewall stops what goes into the tunnel", why, remedy, peer.label)
+    known |= {"daddr" if hook is Hook.OUTPUT else "saddr": echo.address}
+    version, protocol = (6, "icmpv6") if ":" in echo.address else (4, "icmp")
+    return facts.firewall.drops(Packet(hook, version, protocol, known))
 
 
 def source_not_allowed(facts: Facts, peer: PeerFacts) -> Finding | None:
@@ -143,7 +143,7 @@ def forwarding_forbidden(facts: Facts) -> Finding | None:
         drop = facts.firewall.drops(Packet(Hook.FORWARD, 4, "tcp", {key: facts.name, "ct state": state}))
         if drop is None:
             continue
-        passed = facts.passed.get((drop.rule.chain, drop.rule.handle), 0) if drop.rule else 0
+        passed = facts.passed_by(drop)
         direction = "from" if key == "iifname" else "back into"
         why = f"{drop} drops what is forwarded {direction} the tunnel"
         remedy = f'nft insert rule {drop.base} {key} "{facts.name}" accept'

@@ -8,26 +8,30 @@ from ipaddress import ip_interface
 from tunnel.doctor.facts import Facts, PeerFacts
 from tunnel.doctor.finding import Finding, advice, fault
 from tunnel.doctor.firewall import Drop, Hook, Packet
+from tunnel.endpoint import EndpointName
 
 
 def name_unknown(facts: Facts, peer: PeerFacts) -> Finding | None:
-    if peer.addresses is None or peer.addresses:
+    name = peer.endpoint_name
+    if name is None or peer.addresses is None or peer.addresses:
         return None
-    name = _host(peer)
     kind = advice if peer.has_session(facts.now) else fault
-    return kind(f"the name {name} does not resolve", peer.lookup_problem, f"getent ahosts {name}", peer.label)
+    return kind(f"the name {name.host} does not resolve", peer.lookup_problem, f"getent ahosts {name.host}", peer.label)
 
 
 def name_moved(facts: Facts, peer: PeerFacts) -> Finding | None:
     """Only while nobody answers: with a session, a peer that roams is where it is."""
-    endpoint = peer.endpoint
-    if not peer.addresses or endpoint is None or endpoint[0] in peer.addresses or peer.has_session(facts.now):
+    endpoint, name = peer.endpoint, peer.endpoint_name
+    if (
+        name is None
+        or not peer.addresses
+        or endpoint is None
+        or endpoint[0] in peer.addresses
+        or peer.has_session(facts.now)
+    ):
         return None
-    why = f"{_host(peer)} is {', '.join(peer.addresses)} now, and we send to {endpoint[0]}"
-    target = peer.addresses[0]
-    shown = f"[{target}]" if ":" in target else target
-    port = (peer.status.endpoint_name or "").rpartition(":")[2]
-    remedy = f"wg set {facts.name} peer {peer.status.public_key} endpoint {shown}:{port}"
+    why = f"{name.host} is {', '.join(peer.addresses)} now, and we send to {endpoint[0]}"
+    remedy = f"wg set {facts.name} peer {peer.status.public_key} endpoint {EndpointName(peer.addresses[0], name.port)}"
     return fault("its name leads elsewhere by now", why, remedy, peer.label)
 
 
@@ -168,17 +172,13 @@ def unanswered(facts: Facts, peer: PeerFacts) -> Finding | None:
     return fault("it does not answer our handshakes", why, "tunnel doctor  # there: it sees which it is", peer.label)
 
 
-def _host(peer: PeerFacts) -> str:
-    return (peer.status.endpoint_name or "").rpartition(":")[0].strip("[]")
-
-
 def _ip(peer: PeerFacts) -> str:
     return "ip6" if peer.endpoint and ":" in peer.endpoint[0] else "ip"
 
 
 def _count(facts: Facts, drop: Drop) -> str:
     """What the rule's counter says of the time that we looked."""
-    passed = facts.passed.get((drop.rule.chain, drop.rule.handle), 0) if drop.rule else 0
+    passed = facts.passed_by(drop)
     return f" ({passed} just now)" if passed else ""
 
 

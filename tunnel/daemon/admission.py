@@ -30,6 +30,7 @@ from itertools import islice
 from math import inf, nextafter
 from typing import Final, Protocol
 
+from tunnel.config.model import DEFAULT_MAX_PEERS
 from tunnel.config.patch import DevicePatch, IPNetwork, PeerPatch
 from tunnel.endpoint import EndpointName
 from tunnel.keys import PublicKey
@@ -39,8 +40,6 @@ from tunnel.pki.ledger import bare
 from tunnel.pki.problem import CertificateError, Problem
 from tunnel.pki.profile import Claims
 from tunnel.pki.verify import Trust, is_named, verify_chain
-
-MAX_PEERS: Final = 1000
 
 AT_ONCE: Final = 32
 """Peers that are verified anew in one go, at half a millisecond each."""
@@ -58,7 +57,7 @@ class Policy:
     """
 
     allow: tuple[str, ...] = ()
-    max_peers: int = MAX_PEERS
+    max_peers: int = DEFAULT_MAX_PEERS
     allow_default_route: bool = False
 
 
@@ -140,9 +139,9 @@ class Admission:
     def find(self, public_key: PublicKey) -> Admitted | None:
         return self._admitted.get(public_key)
 
-    def networks(self) -> set[IPNetwork]:
-        """Of all of them."""
-        return set(self._holders)
+    def networks(self) -> Mapping[IPNetwork, PublicKey]:
+        """Of all of them, and whose each is."""
+        return self._holders
 
     @property
     def deadline(self) -> float:

@@ -1,4 +1,4 @@
-"""Core events in the words of `tunnel.control.events`.
+"""What the core and DNS did, in the words of `tunnel.control.events`.
 
     Device ──Event──▶ EventSource ──tell──▶ EventFeed
                           │
@@ -8,10 +8,12 @@ Who is up is known from the moment at which somebody began to listen, and forgot
 been removed is noticed at the next event, or when whoever removed it says so.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
+from tunnel.config.model import PeerConfig
 from tunnel.control.events import EventFeed
 from tunnel.daemon.clock import Clock
+from tunnel.endpoint import Endpoint
 from tunnel.keys import PublicKey
 from tunnel.protocol.device import Device
 from tunnel.protocol.events import (
@@ -77,6 +79,14 @@ class EventSource:
         if self._feed.is_heard:
             for peer in [peer for peer in self._up if not self._device.has_peer(peer)]:
                 self._went_down(peer, REMOVED)
+
+    def resolved(self, configured: Sequence[PeerConfig], endpoints: Mapping[PublicKey, Endpoint]) -> None:
+        """The names of some of those that are configured have led to these."""
+        if self._feed.is_heard:
+            for peer in configured:
+                if (endpoint := endpoints.get(peer.public_key)) is not None:
+                    who = {"peer": peer.public_key, "name": self._name_of(peer.public_key)}
+                    self._feed.tell("name_resolved", **who, endpoint=endpoint, endpoint_name=peer.endpoint)
 
     def link_down(self) -> None:
         """All sessions are gone."""

@@ -148,15 +148,13 @@ class Membership:
         before, self._dialled = self._dialled, public_key
         self._left_behind = {}
         self._do_soon()
-        if before in (None, public_key, *(peer.public_key for peer in patch.peers)) or not self._is_dialled(before):
+        if before is None or before == public_key:
             return patch
-        assert before is not None
+        admitted = self._admission.find(before)
+        if admitted is None or admitted.dialled_as is None:
+            return patch
         self._admission.forget(before)
         return DevicePatch(peers=(PeerPatch(before, remove=True), *patch.peers))
-
-    def _is_dialled(self, public_key: PublicKey | None) -> bool:
-        admitted = self._admission.find(public_key) if public_key else None
-        return admitted is not None and admitted.dialled_as is not None
 
     # ── what happens ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -250,8 +248,7 @@ class Membership:
 
     def networks(self) -> dict[IPNetwork, PublicKey]:
         """What is to be routed into the tunnel, and to whom."""
-        admitted = {network: one.public_key for one in self._admission for network in one.networks}
-        return {**self._left_behind, **admitted}
+        return {**self._left_behind, **self._admission.networks()}
 
     def members(self) -> dict[PublicKey, MemberStatus]:
         """The peers that are there by their certificates."""

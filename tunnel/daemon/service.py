@@ -129,7 +129,6 @@ class Service:
         self._main: asyncio.Task[None] | None = None
         self._is_link_up = asyncio.Event()
         self._is_stopping = False
-        self._failure: TunnelError | None = None
         self._pipeline: Pipeline
         self._port: UdpPort
 
@@ -152,8 +151,6 @@ class Service:
         finally:
             self._attendance.close()
             self._stamper.close()
-        if self._failure is not None:
-            raise self._failure
         _log.info("interface %s is gone", self._name)
 
     def _identify(
@@ -176,11 +173,10 @@ class Service:
         self._enrolment.membership.events = self._feed
         return self.identified(config)
 
-    def _stop(self, why: TunnelError | None = None) -> None:
-        """End `run`, once; with a reason it raises it."""
+    def _stop(self) -> None:
+        """End `run`. Harmless when repeated."""
         if not self._is_stopping:
             self._is_stopping = True
-            self._failure = why
             self._attendance.stopping()
             assert self._main is not None
             self._main.cancel()
@@ -213,7 +209,7 @@ class Service:
                 self._resolver.configure(config)
                 dialled = await self._enrol(self._enrolment, config, tasks) if self._enrolment else []
                 await self._resolver.first_answers(DNS_PATIENCE)
-                async with lifecycle.up([*self._endpoints(), *dialled]) as mtu:
+                async with lifecycle.up([*self.endpoints().values(), *dialled]) as mtu:
                     await self._is_link_up.wait()
                     if self._enrolment is not None:
                         await self._enrolment.first_session(SESSION_PATIENCE)
@@ -496,10 +492,7 @@ class Service:
             self._events.log(logging.ERROR, f"hairpin {hairpin.peer.short}", line)
             return
         self._device.apply(patch, self._clock.now())
-        for peer in self._config.peers if self._feed.is_heard else ():
-            if (endpoint := endpoints.get(peer.public_key)) is not None:
-                members = {"peer": peer.public_key, "name": self._name_of(peer.public_key), "endpoint": endpoint}
-                self._feed.tell("name_resolved", **members, endpoint_name=peer.endpoint)
+        self._event_source.resolved(self._config.peers, endpoints)
         self._pipeline.turn()
 
     def listen_port(self) -> int:
@@ -509,6 +502,3 @@ class Service:
         index = await self._netlink.link_index(self._name)
         assert index is not None, "the TUN device is there"
         return index
-
-    def _endpoints(self) -> list[Endpoint]:
-        return [peer.endpoint for peer in self.snapshot().peers if peer.endpoint]

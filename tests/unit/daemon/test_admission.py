@@ -156,7 +156,7 @@ def test_of_those_who_are_there_it_is_known_by_whose_word_and_until_when() -> No
     )
     assert host.find("laptop").networks == networks("10.9.0.2/32")
     assert len(host.admission) == 1
-    assert host.admission.networks() == set(networks("10.9.0.2/32"))
+    assert host.admission.networks().keys() == set(networks("10.9.0.2/32"))
 
 
 def test_a_chain_may_lead_over_an_intermediate() -> None:
@@ -204,7 +204,7 @@ def test_a_renewed_certificate_takes_the_place_of_the_old_one() -> None:
     (patch,) = host.admit(another("laptop", "10.9.0.4", "10.9.0.6", made=host.now))
     assert [change.network for change in patch.allowed_ips] == list(networks("10.9.0.4/32", "10.9.0.6/32"))
     assert patch.replace_allowed_ips
-    assert host.admission.networks() == set(networks("10.9.0.3/32", "10.9.0.4/32", "10.9.0.6/32"))
+    assert host.admission.networks().keys() == set(networks("10.9.0.3/32", "10.9.0.4/32", "10.9.0.6/32"))
     assert host.find("laptop").until == NOW + days(91)
     assert host.names() == ["laptop", "phone"]
 
@@ -216,7 +216,7 @@ def test_a_peer_whose_new_certificate_is_refused_stays_what_it_was() -> None:
     with refused(Problem.UNKNOWN_AUTHORITY):
         host.admit(issued_to(OTHER_CA, "laptop", "10.9.0.2", "10.9.0.4"))
     assert host.find("laptop") is before
-    assert host.admission.networks() == set(networks("10.9.0.2/32"))
+    assert host.admission.networks().keys() == set(networks("10.9.0.2/32"))
 
 
 def test_a_peer_that_is_configured_stays_what_it_was_configured_to_be() -> None:
@@ -298,7 +298,7 @@ def test_a_refusal_has_its_own_reason_is_counted_and_changes_nothing(
         host.admission.admit(key_of("laptop").public_key, shown, 0.0, now)
     assert host.admission.refusals == {problem.value: 1}
     assert len(host.admission) == 0
-    assert host.admission.networks() == set()
+    assert host.admission.networks().keys() == set()
     assert host.admission.deadline == inf
 
 
@@ -348,7 +348,7 @@ def test_who_is_there_may_not_change_to_a_name_that_is_not_allowed() -> None:
 def test_a_default_route_is_taken_where_it_does_no_harm() -> None:
     host = server(Policy(allow_default_route=True))
     host.admit(issued_to(CA, "laptop", "fd09::2", "0.0.0.0/0"))
-    assert host.admission.networks() == set(networks("fd09::2/128", "0.0.0.0/0"))
+    assert host.admission.networks().keys() == set(networks("fd09::2/128", "0.0.0.0/0"))
 
 
 # ── whose address it is ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -434,7 +434,7 @@ def test_our_own_address_is_nobody_elses() -> None:
 def test_what_we_route_may_be_a_siblings_too() -> None:
     host = server()
     host.admit(gateway("sibling", "10.9.0.10"))
-    assert host.admission.networks() == set(networks("10.9.0.10/32", "10.9.0.0/24"))
+    assert host.admission.networks().keys() == set(networks("10.9.0.10/32", "10.9.0.0/24"))
 
 
 # ── how many ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -634,7 +634,7 @@ def test_who_was_revoked_goes_and_its_addresses_are_free() -> None:
     assert removed.name == "laptop"
     assert removed.why.problem is Problem.REVOKED
     assert host.names() == ["phone"]
-    assert host.admission.networks() == set(networks("10.9.0.3/32"))
+    assert host.admission.networks().keys() == set(networks("10.9.0.3/32"))
 
 
 def test_who_is_not_revoked_is_believed_until_the_next_list() -> None:
@@ -712,7 +712,7 @@ def test_who_was_forgotten_leaves_nothing() -> None:
     for name in ("laptop", "laptop", "stranger"):
         host.admission.forget(key_of(name).public_key)
     assert len(host.admission) == 0
-    assert host.admission.networks() == set()
+    assert host.admission.networks().keys() == set()
     assert host.admission.deadline == inf
     host.admit(issued_to(CA, "phone", "10.9.0.2"))
 

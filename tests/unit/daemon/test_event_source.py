@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from tunnel.config.model import PeerConfig
 from tunnel.config.patch import DevicePatch, PeerPatch
 from tunnel.control.events import EventFeed, Listener
 from tunnel.daemon.event_source import EventSource
-from tunnel.endpoint import Endpoint
+from tunnel.endpoint import Endpoint, EndpointName
 from tunnel.keys import PublicKey
 from tunnel.protocol.events import (
     Event,
@@ -129,3 +130,13 @@ def test_while_nobody_listens_no_name_is_looked_for() -> None:
     source.observe(site.completed())
     source.link_down()
     source.peers_changed()
+
+
+def test_a_name_is_told_with_the_address_that_it_led_to(site: Site) -> None:
+    other = PeerConfig(PublicKey(bytes([9]) * 32), endpoint=EndpointName("elsewhere.example", 1))
+    known = PeerConfig(site.peer, endpoint=EndpointName("vpn.example.com", 51820))
+    site.source.resolved((other, known), {site.peer: HERE})
+    (told,) = site.heard()
+    assert (told["event"], told["peer"]) == ("name_resolved", str(site.peer))
+    assert (told["endpoint_name"], told["endpoint"]) == ("vpn.example.com:51820", "192.0.2.1:51820")
+    assert told["name"] == f"name of {site.peer.short}"

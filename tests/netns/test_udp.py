@@ -222,6 +222,86 @@ def test_routers_may_fragment_what_we_send(wire: Wire) -> None:
     tap.close()
 
 
+# --- probes
+
+
+class Tap:
+    """What leaves a host, or comes to it: the IP packets on its cable."""
+
+    def __init__(self, namespace: Namespace) -> None:
+        with namespace.enter():
+            self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(3))
+
+    def next_udp(self) -> bytes:
+        """The next packet, waited for, that is UDP or a fragment."""
+        while wait_readable(self._socket.fileno()):
+            packet, (_, protocol, *_) = self._socket.recvfrom(65535)
+            if protocol == 0x0800 and packet[9] == socket.IPPROTO_UDP:
+                return packet
+            if protocol == 0x86DD and packet[6] in (socket.IPPROTO_UDP, socket.IPPROTO_FRAGMENT):
+                return packet
+        raise AssertionError("nothing was seen on the cable")
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+def is_whole(packet: bytes) -> bool:
+    """Of a packet on the cable: whether it is one that no router may cut."""
+    return packet[6] & 0x40 != 0 if packet[0] >> 4 == 4 else packet[6] == socket.IPPROTO_UDP
+
+
+def probe(wire: Wire, there: str, size: int) -> None:
+    wire.here.send_probe(memoryview(bytearray(size)), Endpoint(there, wire.there.port))
+
+
+@pytest.mark.parametrize(("there", "size"), [(THERE, 1472), (THERE6, 1452)])
+def test_a_probe_goes_whole_even_where_the_kernel_knows_of_a_narrow_path(wire: Wire, there: str, size: int) -> None:
+    narrow = "203.0.113.9" if "." in there else "2001:db8:9::9"
+    wire.right.ip("address", "add", narrow, "dev", "lo")
+    wire.left.ip("route", "add", narrow, "via", there, "mtu", "1280")
+    tap = Tap(wire.right)
+    probe(wire, narrow, size)
+    seen = tap.next_udp()
+    assert is_whole(seen)
+    assert len(seen) == 1500
+    assert len(arrived(wire.there, there)[0]) == size
+    tap.close()
+
+
+@pytest.mark.parametrize(("there", "size"), [(THERE, 1473), (THERE6, 1453)])
+def test_a_probe_larger_than_the_link_is_lost_silently(wire: Wire, there: str, size: int) -> None:
+    probe(wire, there, size)
+    probe(wire, there, 100)
+    assert len(arrived(wire.there, there)[0]) == 100
+    assert wire.here.unsent == 0
+
+
+@pytest.mark.parametrize(("there", "sizes"), [(THERE, (500, 1473)), (THERE6, (500, 1453))])
+def test_what_follows_a_probe_may_be_cut_as_ever_even_if_the_probe_was_refused(
+    wire: Wire, there: str, sizes: tuple[int, ...]
+) -> None:
+    for size in sizes:
+        probe(wire, there, size)
+        if size == 500:
+            assert len(arrived(wire.there, there)[0]) == size
+        tap = Tap(wire.right)
+        payload = os.urandom(3000)
+        assert wire.here.send([(single(payload), Endpoint(there, wire.there.port))]) == 1
+        assert not is_whole(tap.next_udp())
+        assert arrived(wire.there, there)[0] == payload
+        tap.close()
+
+
+@pytest.mark.parametrize(("here", "there"), PAIRS)
+def test_a_probe_leaves_from_the_address_that_was_asked(wire: Wire, here: str, there: str) -> None:
+    second = "2001:db8::77" if ":" in there else "192.0.2.77"
+    add_second_address(wire, second)
+    asked = wire.ask(second)
+    wire.here.send_probe(memoryview(bytearray(b"probe")), asked)
+    assert arrived(wire.there, there)[1].host == second
+
+
 def test_a_full_send_buffer_ends_the_batch_and_the_rest_follows(wire: Wire) -> None:
     wire.left.run(
         "tc", "qdisc", "add", "dev", "eth0", "root", "tbf", "rate", "400mbit", "burst", "20kb", "limit", "100mb"

@@ -115,6 +115,14 @@ class DatagramSocket(Protocol):
         """
         ...
 
+    def send_probe(self, datagram: memoryview, endpoint: Endpoint) -> None:
+        """Send one datagram that arrives whole or not at all, whatever the kernel has learnt about the path.
+
+        It goes where `send` would send it. What cannot be sent (larger than the link, buffer full, no route) is lost,
+        and not counted.
+        """
+        ...
+
     def fileno_towards(self, endpoint: Endpoint) -> int:
         """The descriptor that `send` uses for it: what to wait on until it is writable."""
         ...

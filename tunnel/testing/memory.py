@@ -16,7 +16,7 @@ from contextlib import suppress
 from tunnel.daemon.ports import Frame
 from tunnel.endpoint import Endpoint, Source
 from tunnel.errors import TunDeviceError
-from tunnel.udp.receiver import MAX_READS
+from tunnel.udp.receiver import MAX_DATAGRAM, MAX_READS
 from tunnel.wire.train import Train
 from tunnel.wire.virtio import PLAIN
 
@@ -149,6 +149,10 @@ class MemoryUdp:
         self.unsent = 0
         self.sent: list[Train] = []
         """Copies of all trains that it took, whether or not anybody is there."""
+        self.probes: list[bytes] = []
+        """Those that it was given."""
+        self.longest = MAX_DATAGRAM
+        """Bytes of the longest datagram that arrives: others vanish on their way, as behind a silent narrow link."""
         self._links = links
         self._endpoint = endpoint
         self._room: int | None = None
@@ -219,6 +223,12 @@ class MemoryUdp:
             self._take(train, endpoint)
         return len(bursts)
 
+    def send_probe(self, datagram: memoryview, endpoint: Endpoint) -> None:
+        """As `tunnel.udp.socket.UdpSocket.send_probe`."""
+        self.probes.append(bytes(datagram))
+        if self._room != 0:
+            self._deliver(Train.single(memoryview(self.probes[-1])), endpoint)
+
     def set_fwmark(self, fwmark: int) -> None:
         """Nobody is there to look at it."""
 
@@ -231,9 +241,19 @@ class MemoryUdp:
     def _take(self, train: Train, endpoint: Endpoint) -> None:
         copy = Train(memoryview(bytes(train.buffer)), train.count, train.size, train.last)
         self.sent.append(copy)
+        if not self._deliver(copy, endpoint):
+            self.unsent += train.count
+
+    def _deliver(self, train: Train, endpoint: Endpoint) -> bool:
+        """Let the other socket have it; False if there is none."""
         other = self._links.get((endpoint.host, endpoint.port))
         if other is None:
-            self.unsent += train.count
-            return
-        other._arrived.append((copy, self._endpoint))
+            return False
+        if train.size > self.longest:
+            last = train.datagrams()[-1]
+            if len(last) > self.longest:
+                return True
+            train = Train.single(last)
+        other._arrived.append((train, self._endpoint))
         other._descriptor.set_readable(True)
+        return True

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from tunnel.errors import UdpSocketError
+from tunnel.udp.fragmentation import allow_fragments
 from tunnel.udp.pktinfo import IP_PKTINFO
 
 BUFFER_REQUEST = 7 << 20
@@ -25,8 +26,6 @@ _PORT_ATTEMPTS = 100
 # Names that the socket module of Python 3.11 lacks.
 _SO_SNDBUFFORCE = 32
 _SO_RCVBUFFORCE = 33
-_IP_MTU_DISCOVER = 10
-_IP_PMTUDISC_DONT = 0
 
 _MARK = struct.Struct("=I")  # as a number, `setsockopt` would take it for signed and refuse the upper half
 
@@ -102,13 +101,9 @@ def _set_options(sock: socket.socket) -> None:
     if sock.family == socket.AF_INET6:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
-        # Path MTU discovery stays on: an IPv6 host fragments to what it has learnt, and nobody else ever does.
     else:
         sock.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
-        # No "don't fragment" bit, as the kernel's WireGuard. The inner MTU is what a person configured; where the path
-        # is narrower, a fragmented tunnel is slow, and one whose large packets vanish behind a firewall that eats ICMP
-        # is a riddle. (wireguard-go leaves Linux's default, which sets the bit.)
-        sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _IP_PMTUDISC_DONT)
+    allow_fragments(sock)
     for force, polite in ((_SO_RCVBUFFORCE, socket.SO_RCVBUF), (_SO_SNDBUFFORCE, socket.SO_SNDBUF)):
         try:
             sock.setsockopt(socket.SOL_SOCKET, force, BUFFER_REQUEST)

@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tunnel.endpoint import Endpoint
+from tunnel.udp.fragmentation import probing
 from tunnel.udp.offload import GSO_REFUSED, GSO_UNUSABLE, pack_segment_size
 from tunnel.udp.pktinfo import Ancillary, pack_source
 from tunnel.udp.route import Routing
@@ -97,6 +98,17 @@ class Sender:
             else:
                 self._gso_has_worked |= train.count > 1
         return len(bursts)
+
+    def send_probe(self, datagram: memoryview, endpoint: Endpoint) -> None:
+        """As `tunnel.udp.socket.UdpSocket.send_probe`."""
+        path = self._path_to(endpoint)
+        if path is None:
+            return
+        try:
+            with probing(path.sock):
+                path.send(Train.single(datagram))
+        except OSError as error:  # as if it had been lost on the way, which is what it asks
+            _log.debug("a probe of %d bytes was not sent: %s", len(datagram), error)
 
     def use_mark(self, fwmark: int) -> None:
         """The sockets have another mark from now on, which may lead another way."""

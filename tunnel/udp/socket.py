@@ -105,6 +105,10 @@ class UdpSocket:
         """
         return self._sender.send(bursts)
 
+    def send_probe(self, datagram: memoryview, endpoint: Endpoint) -> None:
+        """Send one that nobody may cut, however narrow the kernel takes the path to be; what fails is lost silently."""
+        self._sender.send_probe(datagram, endpoint)
+
     def fileno_towards(self, endpoint: Endpoint) -> int:
         """The descriptor that `send` uses for it: what to wait on until it is writable.
 

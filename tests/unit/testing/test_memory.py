@@ -175,3 +175,24 @@ def test_another_port_of_the_same_host_is_reached_beside_the_first(pair: Pair) -
     received = [udp.receive(udp.filenos()[0], memoryview(bytearray(9)))[0][0] for udp in (right, other)]
     assert [bytes(each.buffer) for each in received] == [b"x", b"y"]
     other.close()
+
+
+def test_a_probe_arrives_if_the_way_is_wide_enough_and_there_is_room(pair: Pair) -> None:
+    left, right = pair
+    left.longest = 60
+    for size in (60, 61):
+        left.send_probe(memoryview(bytes(size)), right.endpoint)
+    left.room = 0
+    left.send_probe(memoryview(bytes(59)), right.endpoint)
+    received = right.receive(right.filenos()[0], memoryview(bytearray(300)))
+    assert [len(probe.buffer) for probe, _ in received] == [60]
+    assert [len(probe) for probe in left.probes] == [60, 61, 59]
+
+
+def test_what_is_too_long_for_the_way_vanishes_and_the_end_of_its_train_does_not(pair: Pair) -> None:
+    left, right = pair
+    left.longest = 3
+    assert left.send([(train(b"aaaa", b"bb"), right.endpoint), (train(b"cccc", b"dddd"), right.endpoint)]) == 2
+    ((received, _),) = right.receive(right.filenos()[0], memoryview(bytearray(100)))
+    assert received == train(b"bb")
+    assert left.unsent == 0

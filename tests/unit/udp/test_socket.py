@@ -257,6 +257,18 @@ def test_there_is_a_descriptor_to_wait_on_for_a_family_that_the_host_lacks(opene
     assert sock.fileno_towards(Endpoint("::1", 9)) == sock.filenos()[0]
 
 
+def test_probes_that_cannot_be_sent_are_lost_and_not_counted(opened: Opener) -> None:
+    sock = opened(0, create=without(socket.AF_INET6))
+    nowhere = [Endpoint("::1", 9), Endpoint("255.255.255.255", 9), Endpoint("127.0.0.1", 0)]
+    for endpoint in nowhere:
+        sock.send_probe(memoryview(b"lost"), endpoint)
+    sock.send_probe(memoryview(b"kept"), Endpoint("127.0.0.1", sock.port))
+    assert [payload for payload, _ in receive(sock, "127.0.0.1")] == [b"kept"]
+    sock.close()
+    sock.send_probe(memoryview(b"lost"), Endpoint("127.0.0.1", sock.port))
+    assert sock.unsent == 0
+
+
 def test_no_mark_needs_no_privilege(opened: Opener) -> None:
     sock = opened(fwmark=0)
     sock.set_fwmark(0)

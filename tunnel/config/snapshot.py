@@ -16,6 +16,8 @@ class PeerSnapshot:
     """One peer. `last_handshake` is in seconds since 1970 (0: never); `drops` are named as `DropReason` values.
 
     `extensions` names what is in use towards it beyond plain WireGuard (`protocol.extension`); None: nobody knows.
+    `path_mtu` is the largest outer IP packet that is known to get to it; None: nothing is known. `max_packet` is the
+    largest inner packet that goes in one such; None while the path is not known to be narrower than we need.
     """
 
     public_key: PublicKey
@@ -28,6 +30,8 @@ class PeerSnapshot:
     tx_bytes: int = 0
     drops: Mapping[str, int] | None = None
     extensions: tuple[str, ...] | None = None
+    path_mtu: int | None = None
+    max_packet: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from tunnel.protocol.events import (
     HandshakeCompleted,
     HandshakeGaveUp,
     HandshakeUnanswered,
+    PathMtuChanged,
     PeerClosed,
     PeerRoamed,
     SessionExpired,
@@ -96,6 +97,8 @@ def describe(event: Event) -> tuple[int, str]:
             return logging.INFO, f"session expired peer={peer.short}"
         case PeerClosed(peer):
             return logging.INFO, f"session closed peer={peer.short} by=peer"
+        case PathMtuChanged(peer, path_mtu, max_packet):
+            return logging.INFO, f"path mtu changed peer={peer.short} path_mtu={path_mtu} max_packet={max_packet}"
         case UnderLoad(is_under_load):
             return logging.WARNING, f"handshake load {'high: asking for cookies' if is_under_load else 'normal again'}"
 

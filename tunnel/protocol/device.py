@@ -24,7 +24,7 @@ from tunnel.protocol.credentials import Credentials, Gatekeeper
 from tunnel.protocol.enquiry import Enquiry
 from tunnel.protocol.events import Event
 from tunnel.protocol.handshakes import PendingHandshake
-from tunnel.protocol.host import Host, KeyLog
+from tunnel.protocol.host import Host, IPInterface, KeyLog, Oversized
 from tunnel.protocol.intake import HandshakeIntake, Waiting
 from tunnel.protocol.keypair import Keypair
 from tunnel.protocol.peer import Peer
@@ -74,6 +74,15 @@ class Device:
     @mtu.setter
     def mtu(self, mtu: int) -> None:
         self._host.mtu = mtu
+
+    @property
+    def addresses(self) -> Sequence[IPInterface]:
+        """Those of the inner interface: where echo requests to peers that are not like us come from."""
+        return self._host.addresses
+
+    @addresses.setter
+    def addresses(self, addresses: Sequence[IPInterface]) -> None:
+        self._host.addresses = tuple(addresses)
 
     @property
     def offered(self) -> Capability | None:
@@ -258,6 +267,20 @@ class Device:
     def take_datagrams(self) -> list[tuple[Train, Endpoint]]:
         """What to send now, in order."""
         taken, self._host.datagrams = self._host.datagrams, []
+        return taken
+
+    def take_probes(self) -> list[tuple[memoryview, Endpoint]]:
+        """Datagrams that find out what the path carries: to be sent whole, with "don't fragment", or lost silently."""
+        taken, self._host.probes = self._host.probes, []
+        return taken
+
+    def take_oversized(self) -> list[Oversized]:
+        """Packets from the interface that do not fit the path to their peer: to be cut, or refused (`Peer.too_big`).
+
+        Peer, slot, length and flag as they came in `send`: the packet is ``slot[16:16 + length]``, untouched, and what
+        `flag` says of its checksum still true. After any call: packets may have waited for a handshake.
+        """
+        taken, self._host.oversized = self._host.oversized, []
         return taken
 
     def take_packets(self) -> list[Train]:

@@ -58,6 +58,18 @@ class PeerClosed:
 
 
 @dataclass(frozen=True, slots=True)
+class PathMtuChanged:
+    """The path to the peer is known to be narrower, or wider, than it was, or as wide as we need again.
+
+    `path_mtu` is the largest outer IP packet that gets through, `max_packet` the largest inner one that goes in it.
+    """
+
+    peer: PublicKey
+    path_mtu: int
+    max_packet: int
+
+
+@dataclass(frozen=True, slots=True)
 class UnderLoad:
     """We began (or ceased) to ask for cookies."""
 
@@ -65,5 +77,12 @@ class UnderLoad:
 
 
 Event = (
-    HandshakeCompleted | HandshakeUnanswered | HandshakeGaveUp | PeerRoamed | SessionExpired | PeerClosed | UnderLoad
+    HandshakeCompleted
+    | HandshakeUnanswered
+    | HandshakeGaveUp
+    | PeerRoamed
+    | SessionExpired
+    | PeerClosed
+    | PathMtuChanged
+    | UnderLoad
 )

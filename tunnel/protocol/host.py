@@ -4,6 +4,7 @@ A peer takes what it needs from here and puts what it makes here; it never sees 
 """
 
 from collections.abc import Callable
+from ipaddress import IPv4Interface, IPv6Interface
 from typing import TYPE_CHECKING
 
 from tunnel.endpoint import Endpoint
@@ -28,6 +29,11 @@ if TYPE_CHECKING:
 KeyLog = Callable[[PublicKey, PrivateKey, PresharedKey], None]
 """Of one handshake: with whom it is, our ephemeral key, and the preshared key (zero: there is none)."""
 
+IPInterface = IPv4Interface | IPv6Interface
+
+Oversized = tuple["Peer", memoryview, int, int]
+"""A packet that does not fit the path to its peer: the peer, the slot it lies in, its length, its `ExtendedFlag`."""
+
 DEFAULT_MTU = 1420
 """An Ethernet's 1500 less what a packet grows by over IPv6."""
 
@@ -35,12 +41,14 @@ DEFAULT_MTU = 1420
 class Host:
     """`stamp()` returns a 12-byte TAI64N later than any before it; `mtu` is the inner one, in bytes.
 
+    `addresses` are those of that interface.
     `offered` is what we take from peers that are like us (see `tunnel.protocol.extension`); None: plain WireGuard.
     `credentials` are what we show to peers with certificates; None: there are none to us.
     `key_log` is told every ephemeral key of a WireGuard handshake before it is used; None: they are nobody's but ours.
     """
 
     __slots__ = (
+        "addresses",
         "allowed_ips",
         "burst",
         "credentials",
@@ -54,7 +62,9 @@ class Host:
         "mtu",
         "nonces",
         "offered",
+        "oversized",
         "packets",
+        "probes",
         "rng",
         "stamp",
     )
@@ -63,6 +73,7 @@ class Host:
         self.rng = rng
         self.stamp = stamp
         self.mtu = DEFAULT_MTU
+        self.addresses: tuple[IPInterface, ...] = ()
         self.is_up = False
         self.offered: Capability | None = None
         self.identity: PrivateKey | None = None
@@ -74,6 +85,8 @@ class Host:
         self.nonces = Nonces()
         self.burst = BurstArena()
         self.datagrams: list[tuple[Train, Endpoint]] = []
+        self.probes: list[tuple[memoryview, Endpoint]] = []
+        self.oversized: list[Oversized] = []
         self.packets: list[Train] = []
         self.events: list[Event] = []
 

@@ -29,7 +29,7 @@ from tunnel.protocol.staged import StagedPackets
 from tunnel.protocol.stats import DropReason, Drops
 from tunnel.protocol.timers import Timer, Timers
 from tunnel.protocol.trains import seal_extended_train, seal_train
-from tunnel.protocol.transport import SLOT_OVERHEAD
+from tunnel.protocol.transport import MAX_PACKET, SLOT_OVERHEAD
 from tunnel.wire.checksum import complete_checksum
 from tunnel.wire.control import Capability
 from tunnel.wire.messages import TRANSPORT_HEADER_SIZE, ExtendedFlag, Initiation, Response
@@ -93,6 +93,21 @@ class Peer:
         if keypair is None or keypair.extension is None or not keypair.can_send(MAX_SLICES, now):
             return None
         return keypair.takes
+
+    @property
+    def limit(self) -> int:
+        """The longest inner packet that goes whole in one datagram just now.
+
+        Unless the path is known to be narrow, that is more than the interface ever asks for.
+        """
+        return MAX_PACKET
+
+    def too_big(self, packet: memoryview, now: float) -> None:
+        """A packet for the peer, its checksum complete, is longer than `limit`, and cannot be cut as TCP can.
+
+        Its sender is told the limit. What may be fragmented (IPv4 without "don't fragment") is, and goes on; IPv6 that
+        has no more than the 1280 bytes which every link must carry goes on as it is.
+        """
 
     def send_keepalive(self, now: float) -> None:
         """An empty packet, unless staged packets do as well."""

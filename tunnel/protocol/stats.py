@@ -47,6 +47,7 @@ class DropReason(Reason):
     STAGED_OVERFLOW = "staged_overflow", "packet that waited for a handshake, pushed out by newer ones"
     HANDSHAKE_GAVE_UP = "handshake_gave_up", "packet that waited for a handshake that was never answered"
     TOO_BIG = "too_big", "packet too big for one datagram"
+    PATH_TOO_NARROW = "path_too_narrow", "packet too big for the path to its peer; its sender was told"
 
     # at the edges
     UNREACHABLE = "unreachable", "datagram that the network refused to take (no route, too big, refused)"

@@ -493,12 +493,46 @@ def watched(act: Callable[[int], None], until: Callable[[list[LinkEvent]], bool]
 
 
 def test_watching_begins_with_the_present_state(host: Host) -> None:
+    host.ip("link", "set", "wg0", "addrgenmode", "none")
     host.ip("link", "set", "wg0", "mtu", "1400", "up")
+    for address in ("10.7.0.1/24", "fd07::1/64"):
+        host.ip("address", "add", address, "dev", "wg0")
     seen = host.do(watched(lambda _: None, lambda seen: True))
-    assert seen == [LinkEvent("wg0", is_up=True, mtu=1400)]
+    addresses = (ip_interface("10.7.0.1/24"), ip_interface("fd07::1/64"))
+    assert seen == [LinkEvent("wg0", is_up=True, mtu=1400, addresses=addresses)]
+
+
+def test_addresses_that_come_and_go_are_told(host: Host) -> None:
+    """An IPv6 address goes with the link; the kernel tells that the link is down first."""
+
+    host.ip("link", "set", "wg0", "addrgenmode", "none")
+
+    def act(count: int) -> None:
+        if count == 1:
+            host.ip("link", "set", "wg0", "up")
+            host.ip("address", "add", "192.0.2.77/24", "dev", "eth0")  # nothing of ours
+            host.ip("address", "add", "10.7.0.1", "peer", "10.7.0.2", "dev", "wg0")
+            host.ip("address", "add", "fd07::1/64", "dev", "wg0")
+            host.ip("link", "set", "wg0", "down")
+            host.ip("address", "delete", "10.7.0.1", "peer", "10.7.0.2", "dev", "wg0")
+            host.tun.close()
+
+    seen = host.do(watched(act, lambda seen: seen[-1].is_gone))
+    assert [(event.is_up, ", ".join(map(str, event.addresses))) for event in seen] == [
+        (False, ""),
+        (True, ""),
+        (True, "10.7.0.1/32"),
+        (True, "10.7.0.1/32, fd07::1/64"),
+        (False, "10.7.0.1/32, fd07::1/64"),
+        (False, "10.7.0.1/32"),
+        (False, ""),
+        (False, ""),
+    ]
 
 
 def test_every_change_is_told_in_order_and_once(host: Host) -> None:
+    host.ip("link", "set", "wg0", "addrgenmode", "none")
+
     def act(count: int) -> None:
         if count == 1:
             host.ip("link", "set", "wg0", "mtu", "1400")
@@ -542,10 +576,12 @@ def test_after_an_overflow_the_state_is_right_again(host: Host) -> None:
     def act(count: int) -> None:
         if count == 1:
             lines = [f"link set {name} mtu {1300 + number % 100}" for number in range(200) for name in ("wg0", "eth0")]
-            host.namespace.run("ip", "-b", "-", stdin="\n".join([*lines, "link set wg0 mtu 1234"]))
+            last = ("address add 10.7.0.1/24 dev wg0", "link set wg0 mtu 1234")
+            host.namespace.run("ip", "-b", "-", stdin="\n".join([*lines, *last]))
 
     seen = host.do(watched(act, lambda seen: seen[-1].mtu == 1234, receive_buffer=1))
     assert seen[0].mtu == 1500
+    assert seen[-1].addresses == (ip_interface("10.7.0.1/24"),)
     assert len(seen) < 200, "nothing overflowed, so nothing was tested"
 
 

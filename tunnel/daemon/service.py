@@ -424,6 +424,7 @@ class Service:
 
     def _link_changed(self, event: LinkEvent) -> None:
         self._device.mtu = event.mtu
+        self._device.addresses = event.addresses
         if event.is_up and not self._is_link_up.is_set():
             self._is_link_up.set()
             self._link_came_up()

@@ -1,6 +1,17 @@
 import pytest
 
-from tunnel.wire.control import Capability, Hello, is_control, pack_close, pack_hello, parse_hello
+from tunnel.wire.control import (
+    Capability,
+    Hello,
+    is_control,
+    pack_close,
+    pack_hello,
+    pack_probe,
+    pack_probe_ack,
+    parse_hello,
+    parse_probe,
+    parse_probe_ack,
+)
 
 HELLO = Hello(Capability.TCP_SLICES | Capability.AES_256_GCM, 1420)
 
@@ -44,3 +55,28 @@ def test_a_control_frame_is_told_by_its_first_nibble(frame: bytes) -> None:
 @pytest.mark.parametrize("packet", [b"\x45", b"\x60", b"\x10", b"\xff"])
 def test_a_packet_is_no_control_frame(packet: bytes) -> None:
     assert not is_control(packet)
+
+
+def test_a_probe_and_its_ack_are_laid_out_as_documented() -> None:
+    assert pack_probe(0x1234, 7) == bytes.fromhex("03 00 3412 000000")
+    assert pack_probe_ack(0x1234) == bytes.fromhex("04 00 3412")
+
+
+def test_a_probe_has_exactly_the_length_that_is_asked_for() -> None:
+    assert [len(pack_probe(1, length)) for length in (4, 5, 1452)] == [4, 5, 1452]
+
+
+def test_a_probe_and_its_ack_read_back_as_they_were_packed() -> None:
+    assert parse_probe(pack_probe(0xFFFF, 100)) == 0xFFFF
+    assert parse_probe_ack(pack_probe_ack(0xFFFF) + b"padding") == 0xFFFF
+
+
+@pytest.mark.parametrize("frame", [b"", b"\3", pack_probe(1, 4)[:-1], pack_probe_ack(1)[:-1], pack_hello(HELLO)])
+def test_what_is_no_probe_is_none(frame: bytes) -> None:
+    assert parse_probe(frame) is None
+    assert parse_probe_ack(frame) is None
+
+
+def test_a_probe_is_no_ack_and_an_ack_no_probe() -> None:
+    assert parse_probe(pack_probe_ack(1)) is None
+    assert parse_probe_ack(pack_probe(1, 4)) is None

@@ -43,6 +43,7 @@ class Refusal(Enum):
     WRONG_CHECKSUM_PLACE = "virtio header that has the checksum elsewhere than the packet"
     NO_SEGMENT_SIZE = "virtio header with a segment size of zero"
     SEGMENT_TOO_BIG = "segments too big for one datagram"
+    TOO_BIG_FOR_PATH = "packets too big for the path that are not TCP, and so cannot be cut smaller"
     NO_ROOM = "more segments than there is room for"
     TOO_LONG = "longer than an IPv4 packet can be"
     NO_PAYLOAD = "superpacket without payload"

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from tunnel.offload.flow import CWR, FIN, IPV6_SIZE, PSH, TCP, UDP, Layout, Refusal
 from tunnel.offload.ipv4 import checksums, identifications
 from tunnel.offload.plans import MAX_PACKET, Plan, Plans, Shape
-from tunnel.offload.superpacket import parse_superpacket
+from tunnel.offload.superpacket import MAX_SUPERPACKET, fit, parse_superpacket
 from tunnel.wire.checksum import MODULUS, checksum_of, ones_complement_sum
 from tunnel.wire.messages import TRANSPORT_HEADER_SIZE, TRANSPORT_OVERHEAD, padded_length
 from tunnel.wire.train import Outbound, Places
@@ -73,11 +73,14 @@ class Segmenter:
     def __init__(self) -> None:
         self._plans = Plans(_Plan)
 
-    def segment(self, frame: memoryview, arena: memoryview, mtu: int) -> list[Outbound] | Refusal:
+    def segment(
+        self, frame: memoryview, arena: memoryview, mtu: int, longest: int = MAX_SUPERPACKET
+    ) -> list[Outbound] | Refusal:
         """Lay the packets of the superpacket in `frame` out in `arena`, in trains one behind the other.
 
         `arena` is writable and best the same object each time; it is changed only where the trains lie, and in the row
-        of a short tail. With a refusal it is not changed at all. `mtu` is the inner one: it caps the padding.
+        of a short tail. With a refusal it is not changed at all. `mtu` is the inner one: it caps the padding. No packet
+        is longer than `longest`: of TCP they have less payload than the virtio header says if need be, UDP is refused.
         """
         parsed = parse_superpacket(frame)
         if isinstance(parsed, Refusal):
@@ -85,12 +88,17 @@ class Segmenter:
         layout, segment = parsed
         packet = frame[VIRTIO_HEADER_SIZE:]
         payload = len(packet) - layout.payload
+        if layout.payload + segment > longest:
+            fitting = fit(layout, segment, payload, longest)
+            if isinstance(fitting, Refusal):
+                return fitting
+            segment = fitting
         count = -(-payload // segment) or 1
         if count == 1:
             segment = payload
         if layout.payload + segment > MAX_PACKET:
             return Refusal.SEGMENT_TOO_BIG
-        limit = min(mtu, MAX_PACKET)
+        limit = min(mtu, longest, MAX_PACKET)
         stride = TRANSPORT_OVERHEAD + padded_length(layout.payload + segment, limit)
         if count * stride > len(arena):
             return Refusal.NO_ROOM

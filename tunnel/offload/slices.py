@@ -19,12 +19,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tunnel.offload.flow import CWR, FIN, PSH, RST, SYN, TCP, UDP, URG, Layout, Refusal, parse_headers
+from tunnel.offload.flow import CWR, FIN, PSH, TCP, UDP, Layout, Refusal, parse_headers
 from tunnel.offload.plans import MAX_PACKET, Plan, Plans, Shape, keep
 from tunnel.offload.rows import address_of
 from tunnel.offload.superpacket import (
     MAX_SUPERPACKET,
+    ONE_PACKET_FLAGS,
     Frame,
+    fit,
     parse_superpacket,
     partial_header,
     superpacket_header,
@@ -37,9 +39,6 @@ from tunnel.wire.virtio import VIRTIO_HEADER_SIZE
 
 MAX_TABLES = 128
 """Tables of columns that are kept. One is some 10 KB, most of it the views of the payloads."""
-
-_ONE_PACKET_FLAGS = SYN | RST | URG
-"""They are about one packet, and kernels make no superpacket of such."""
 
 _LAST = ExtendedFlag.LAST.value
 _LASTS = bytes(flags & _LAST for flags in range(256))
@@ -68,8 +67,11 @@ class Slicer:
     def __init__(self) -> None:
         self._plans = Plans(_Plan)
 
-    def slice(self, frame: memoryview, arena: memoryview) -> list[Outbound] | Refusal:
+    def slice(self, frame: memoryview, arena: memoryview, longest: int = MAX_SUPERPACKET) -> list[Outbound] | Refusal:
         """Lay the slices of the superpacket in `frame` out in `arena`, in trains one behind the other.
+
+        None is longer than `longest`, headers included: of TCP they have less payload than the virtio header says if
+        need be, so that the superpacket that is rebuilt of them has smaller segments; UDP is refused.
 
         `arena` is writable and best the same object each time; it is changed only where the trains lie, and with a
         refusal not at all. Message headers and tags are left as they are.
@@ -84,8 +86,13 @@ class Slicer:
             return Refusal.NO_PAYLOAD
         if len(packet) > MAX_SUPERPACKET:
             return Refusal.TOO_LONG
-        if layout.protocol == TCP and packet[layout.transport + 13] & _ONE_PACKET_FLAGS:
+        if layout.protocol == TCP and packet[layout.transport + 13] & ONE_PACKET_FLAGS:
             return Refusal.ONE_PACKET_FLAGS
+        if layout.payload + gso_size > longest:
+            fitting = fit(layout, gso_size, payload, longest)
+            if isinstance(fitting, Refusal):
+                return fitting
+            gso_size = fitting
         count = -(-payload // gso_size)
         segment = min(gso_size, payload)
         if layout.payload + segment > MAX_PACKET:
@@ -212,7 +219,7 @@ def _parse_slice(packet: memoryview, segment: int, last: int) -> _Slice | None:
     (offset,) = _U16.unpack_from(packet, layout.length_field)
     if offset % segment or offset + len(packet) > MAX_SUPERPACKET:
         return None
-    if layout.protocol == TCP and packet[layout.transport + 13] & _ONE_PACKET_FLAGS:
+    if layout.protocol == TCP and packet[layout.transport + 13] & ONE_PACKET_FLAGS:
         return None
     return _Slice(packet, layout, offset, segment)
 

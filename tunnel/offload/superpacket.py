@@ -10,7 +10,7 @@ made from headers that were parsed here, so that no virtio header points outside
 import struct
 from functools import lru_cache
 
-from tunnel.offload.flow import IPV6_SIZE, TCP, UDP, Layout, Refusal, parse_layout
+from tunnel.offload.flow import CWR, IPV6_SIZE, RST, SYN, TCP, TCP_SIZE, UDP, URG, Layout, Refusal, parse_layout
 from tunnel.wire.checksum import MODULUS, ones_complement_sum
 from tunnel.wire.messages import Buffer
 from tunnel.wire.virtio import (
@@ -26,6 +26,9 @@ from tunnel.wire.virtio import (
 MAX_SUPERPACKET = 65535
 """Bytes, headers included: what an IPv4 length field holds."""
 
+ONE_PACKET_FLAGS = SYN | RST | URG
+"""They are about one packet, and kernels make no superpacket of such."""
+
 Frame = list[Buffer]
 """What to write with one writev: a virtio header, alone or with headers, and the rest of the packet in pieces."""
 
@@ -37,6 +40,7 @@ _GSO_TYPES = {
 }
 """By version and protocol; those of TCP also with `GSO_ECN`."""
 
+_END_OF_OPTIONS, _NO_OPERATION, _MD5_SIGNATURE, _AUTHENTICATION = 0, 1, 19, 29
 _NEEDS_CSUM = VirtioFlag.NEEDS_CSUM.value
 _U16 = struct.Struct(">H")
 _LENGTH_AND_UDP_CHECKSUM = struct.Struct(">HH")
@@ -59,6 +63,50 @@ def parse_superpacket(frame: memoryview) -> tuple[Layout, int] | Refusal:
     if (header.checksum_start, header.checksum_offset) != (layout.transport, checksum_offset):
         return Refusal.WRONG_CHECKSUM_PLACE
     return (layout, header.gso_size) if header.gso_size else Refusal.NO_SEGMENT_SIZE
+
+
+def fit(layout: Layout, segment: int, payload: int, longest: int) -> int | Refusal:
+    """The size of segments, `segment` or less, with which no packet is longer than `longest`.
+
+    TCP may be cut anywhere (RFC 9293, section 3.8): to the application it is a stream. A UDP datagram is one.
+    """
+    if layout.payload + min(segment, payload) <= longest:
+        return segment
+    return longest - layout.payload if layout.protocol == TCP and longest > layout.payload else Refusal.TOO_BIG_FOR_PATH
+
+
+def make_superpacket(frame: memoryview, longest: int, *, is_partial: bool) -> bool:
+    """Make of a single TCP packet, in place, a superpacket whose packets are at most `longest` bytes long.
+
+    What is in the place of the virtio header does not matter. `is_partial`: the checksum field has the sum of the
+    pseudo-header. False, and nothing changed, if it cannot be cut.
+    """
+    packet = frame[VIRTIO_HEADER_SIZE:]
+    layout = parse_layout(packet)
+    if isinstance(layout, Refusal) or layout.protocol != TCP or not layout.payload < min(len(packet), longest):
+        return False
+    flags = packet[layout.transport + 13]
+    if flags & ONE_PACKET_FLAGS or _is_signed(packet[layout.transport + TCP_SIZE : layout.payload]):
+        return False
+    if not is_partial:
+        # Everything adds up to zero if the checksum is right. If it is wrong, those that are made of it will be, too.
+        partial = -ones_complement_sum(packet[layout.transport :]) % MODULUS
+        _U16.pack_into(packet, layout.checksum_field, partial or MODULUS)
+    frame[:VIRTIO_HEADER_SIZE] = superpacket_header(layout, longest - layout.payload, flags & CWR != 0)
+    return True
+
+
+def _is_signed(options: memoryview) -> bool:
+    """Whether TCP options say that the packet is signed as a whole (RFC 2385, RFC 5925), or make no sense."""
+    at = 0
+    while at < len(options) and options[at] != _END_OF_OPTIONS:
+        if options[at] == _NO_OPERATION:
+            at += 1
+            continue
+        if options[at] in (_MD5_SIGNATURE, _AUTHENTICATION) or at + 1 == len(options) or options[at + 1] < 2:
+            return True
+        at += options[at + 1]
+    return False
 
 
 @lru_cache(1024)

@@ -1,17 +1,14 @@
 """Real faults, each made on a pair that works, and what doctor calls them."""
 
-import json
-import os
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.netns.examined import examine, firewall, follow, trying, verdict
 from tests.netns.flows import is_reachable, ping
-from tests.netns.hosts import BIN, PORT, Host, Meeting, Program, open_host, open_pair
+from tests.netns.hosts import PORT, Host, Meeting, Program, open_host, open_pair
 from tunnel.keys import PrivateKey
 from tunnel.testing.namespaces import Namespace, Port, connect
 
@@ -24,52 +21,6 @@ Pair = tuple[Host, Host]
 def pair(tmp_path: Path) -> Iterator[Pair]:
     with open_pair(tmp_path) as hosts:
         yield hosts
-
-
-def examine(host: Host) -> dict[str, Any]:
-    """The document of ``tunnel doctor FILE --json``."""
-    done = host.tunnel("doctor", str(host.config_file), "--json", check=False)
-    (document,) = json.loads(done.stdout)
-    assert done.returncode == (0 if document["healthy"] else 1)
-    examined: dict[str, Any] = document
-    return examined
-
-
-def verdict(host: Host) -> str:
-    """What is wrong, why and the remedy, for looking into."""
-    document = examine(host)
-    assert document["verdict"], document
-    return "\n".join(document["verdict"][part] for part in ("what", "why", "remedy"))
-
-
-def follow(host: Host, text: str) -> None:
-    """Type the remedy, which is the last line."""
-    host.namespace.run("env", f"PATH={BIN}:{os.environ['PATH']}", "sh", "-c", text.splitlines()[-1])
-
-
-def firewall(host: Host, hook: str, *rules: str, policy: str = "accept") -> None:
-    """One chain at this hook, with these rules."""
-    head = f"type filter hook {hook} priority 0; policy {policy};"
-    lines = ["table inet f {", "chain c {", head, *rules, "}", "}", ""]
-    host.namespace.run("nft", "-f", "/dev/stdin", stdin="\n".join(lines))
-
-
-@contextmanager
-def trying(host: Host, *command: str) -> Iterator[None]:
-    """`command` again and again in the background, as people do while nothing works."""
-    done = threading.Event()
-
-    def run() -> None:
-        while not done.is_set():
-            host.namespace.run(*command, check=False)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
 
 
 @contextmanager

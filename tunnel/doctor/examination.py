@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from tunnel.doctor.checks import inside, interface, outside
+from tunnel.doctor.checks import inside, interface, losses, outside, unread
 from tunnel.doctor.facts import Facts, PeerFacts
 from tunnel.doctor.finding import Finding, Severity
 
@@ -93,6 +93,10 @@ def _answered(facts: Facts) -> bool:
     return any(peer.echo is not None and peer.echo.largest for peer in facts.peers)
 
 
+def _is_anybody_silent(facts: Facts) -> bool:
+    return _has_process(facts) and any(unread.is_silent(facts, peer) for peer in facts.peers)
+
+
 def _knows_forwarding(facts: Facts) -> bool:
     return _has_process(facts) and "net.ipv4.ip_forward" in facts.settings
 
@@ -122,6 +126,11 @@ STEPS = (
     Step("way to the endpoint", _knows_endpoints, (), (outside.no_route_out, outside.endpoint_inside)),
     Step("our firewall, outside", _has_peers, (), (outside.sending_forbidden, outside.receiving_forbidden)),
     Step(
+        "buffers and checksums",
+        _has_process,
+        (losses.datagrams_damaged, losses.buffer_overflows, losses.buffer_small),
+    ),
+    Step(
         "handshake",
         _knows_of_handshakes,
         (outside.unknown_peer_calls, outside.wrong_key_of_ours, outside.replayed_handshakes),
@@ -149,6 +158,8 @@ STEPS = (
         (inside.replies_filtered, inside.entering_forbidden, inside.replies_forbidden),
     ),
     Step("forwarding", _knows_forwarding, (inside.not_forwarding, inside.forwarding_forbidden)),
+    Step("queue and offloads", _has_process, (losses.queue_overflows, losses.packets_refused, losses.segments_damaged)),
+    Step("rules that are not read", _is_anybody_silent, (unread.rules_not_understood, unread.legacy_rules)),
     Step("answer through the tunnel", _pinged, (), (inside.silent_inside,)),
     Step("packet size", _answered, (), (inside.packets_too_big, inside.mtu_too_large)),
 )

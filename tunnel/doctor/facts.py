@@ -7,6 +7,7 @@ out. Counters come twice, from before and after the probes: what has grown meanw
 last week.
 """
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_interface, ip_network
@@ -32,12 +33,17 @@ class ConfigFacts:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A network interface of this host; `addresses` as ``10.8.0.2/24``."""
+    """A network interface of this host; `addresses` as ``10.8.0.2/24``.
+
+    `queue_length` is in packets (``txqueuelen``), `queue_drops` how many have not been taken since it exists.
+    """
 
     name: str
     is_up: bool
     mtu: int
     addresses: tuple[str, ...] = ()
+    queue_length: int = 0
+    queue_drops: int = 0
 
     def has(self, address: str) -> bool:
         return any(ip_interface(held).ip == ip_interface(address).ip for held in self.addresses)
@@ -138,8 +144,10 @@ class Facts:
     """`now` is in seconds since 1970. `status` None: nobody answers, and `silence` says how.
 
     `others` are the other interfaces of this host. `settings` are sysctls by name, those that could be read.
-    `counted` is by how much counters of the kernel grew meanwhile (``IPReversePathFilter``). `passed` is the same for
-    rules of the firewall. `untried` is how many peers there are besides `peers`.
+    `counted` is by how much counters of the kernel grew meanwhile, by nstat(8)'s names (``UdpInCsumErrors``). `passed`
+    is the same for rules of the firewall, `port_drops` for datagrams to our UDP port that the kernel threw away, and
+    `queue_drops` for packets that found no room on their way into the interface. `legacy_tables` are tables of legacy
+    iptables, as ``ip filter``. `untried` is how many peers there are besides `peers`.
     """
 
     name: str
@@ -158,10 +166,23 @@ class Facts:
     counted: Mapping[str, int] = field(default_factory=dict)
     firewall: Ruleset | None = None
     passed: Mapping[tuple[ChainName, int], int] = field(default_factory=dict)
+    port_drops: int = 0
+    queue_drops: int = 0
+    legacy_tables: tuple[str, ...] = ()
 
     @property
     def link(self) -> Link | None:
         return self.links.get(self.name)
+
+    @property
+    def target(self) -> str:
+        """What `tunnel up` is to be given, quoted for a shell."""
+        return shlex.quote(str(self.config.path)) if self.config.path else self.name
+
+    @property
+    def restart(self) -> str:
+        """The command that starts it anew."""
+        return f"tunnel down {self.name} && tunnel up {self.target} -d"
 
     def new_drops(self, reason: str) -> int:
         """How often the whole interface dropped something for this reason since we look."""

@@ -4,8 +4,9 @@
 
 Only what is certain counts. A rule that we do not understand (a set by name, a limit, what iptables-nft wraps in
 ``xt``) may accept the packet, so after one of these nothing is certain any more, and no drop is reported: a wrong
-diagnosis is worse than none. The walk is that of nft(8): base chains of a hook by priority, each with its policy;
-``accept`` ends a base chain, ``drop`` ends the packet, ``jump`` comes back and ``goto`` does not.
+diagnosis is worse than none. `unjudged` tells which rule that was. The walk is that of nft(8): base chains of a hook by
+priority, each with its policy; ``accept`` ends a base chain, ``drop`` ends the packet, ``jump`` comes back and ``goto``
+does not.
 """
 
 import json
@@ -107,14 +108,17 @@ class Ruleset:
 
     def drops(self, packet: Packet) -> Drop | None:
         """What certainly drops or rejects the packet."""
-        for hook in packet.hook.value:
-            for base in self._bases(hook, packet.version):
-                verdict, rule = self._walk(base, packet, 0)
-                if verdict is _Verdict.CONTINUE and base.policy == "drop":
-                    return Drop(base.name, None)
-                if verdict is _Verdict.DROP:
-                    return Drop(base.name, rule)
+        for base, verdict, rule in self._verdicts(packet):
+            if verdict is _Verdict.CONTINUE and base.policy == "drop":
+                return Drop(base.name, None)
+            if verdict is _Verdict.DROP:
+                return Drop(base.name, rule)
         return None
+
+    def unjudged(self, packet: Packet) -> Rule | None:
+        """The first rule that the packet meets of which we do not know what it does, if any."""
+        found = (rule for _, verdict, rule in self._verdicts(packet) if verdict is _Verdict.UNKNOWN)
+        return next(found, None)
 
     def mentions(self, statement: str) -> bool:
         """Whether any rule has this statement (``masquerade``)."""
@@ -126,6 +130,12 @@ class Ruleset:
         """Packets by chain and handle."""
         rules = (rule for chain in self.chains.values() for rule in chain.rules)
         return {(rule.chain, rule.handle): rule.counted for rule in rules if rule.counted is not None}
+
+    def _verdicts(self, packet: Packet) -> Iterator[tuple[Chain, _Verdict, Rule | None]]:
+        """Of each base chain on the way of a packet that is let through; the rule is the one that decides."""
+        for hook in packet.hook.value:
+            for base in self._bases(hook, packet.version):
+                yield base, *self._walk(base, packet, 0)
 
     def _bases(self, hook: str, version: int) -> list[Chain]:
         families = ("inet", "ip" if version == 4 else "ip6")

@@ -62,6 +62,7 @@ def gather(question: Question) -> Facts:
     except ControlError as error:
         return _without_process(question, str(error))
     counters, firewall = kernel.read_counters(), kernel.read_firewall()
+    port_drops = kernel.read_port_drops(before.listen_port)
     routes, links = kernel.read_routes(), kernel.read_links()
     chosen = _choose(before, question)
     looking = _Looking(question, before, routes, links)
@@ -71,6 +72,7 @@ def gather(question: Question) -> Facts:
         looking.listen(peers)
     status = looking.read()
     after = kernel.read_firewall()
+    links_after = kernel.read_links()
     return Facts(
         name=question.name,
         now=time.time(),
@@ -87,6 +89,9 @@ def gather(question: Question) -> Facts:
         counted=_growth(counters, kernel.read_counters()),
         firewall=after,
         passed=_growth(firewall.counters(), after.counters()) if firewall and after else {},
+        port_drops=kernel.read_port_drops(before.listen_port) - port_drops,
+        queue_drops=_queue_drops(links_after, question.name) - _queue_drops(links, question.name),
+        legacy_tables=kernel.read_legacy_tables(),
     )
 
 
@@ -242,6 +247,10 @@ def _others(question: Question) -> tuple[InterfaceStatus, ...]:
                 with suppress(ControlError):
                     found.append(read_status(name, question.sockets, OTHERS_PATIENCE))
     return tuple(found)
+
+
+def _queue_drops(links: Mapping[str, Link], name: str) -> int:
+    return links[name].queue_drops if name in links else 0
 
 
 def _growth(before: Mapping[Key, int], after: Mapping[Key, int]) -> dict[Key, int]:

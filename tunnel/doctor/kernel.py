@@ -20,16 +20,25 @@ TIMEOUT = 5.0
 PROC = Path("/proc")
 
 _COUNTER_FILES = ("net/netstat", "net/snmp")
+_UDP_FILES = ("net/udp", "net/udp6")
+_LEGACY_FILES = (("ip", "net/ip_tables_names"), ("ip6", "net/ip6_tables_names"))
 
 
 def read_links() -> dict[str, Link]:
     links = {}
-    for item in _ip("address"):
+    for item in _ip("-s", "address"):
         addresses = tuple(
             f"{held['local']}/{held['prefixlen']}" for held in item.get("addr_info", ()) if "local" in held
         )
         is_up = "UP" in item.get("flags", ())
-        links[item["ifname"]] = Link(item["ifname"], is_up, item.get("mtu", 0), addresses)
+        links[item["ifname"]] = Link(
+            item["ifname"],
+            is_up,
+            item.get("mtu", 0),
+            addresses,
+            queue_length=item.get("txqlen", 0),
+            queue_drops=item.get("stats64", {}).get("tx", {}).get("dropped", 0),
+        )
     return links
 
 
@@ -90,17 +99,34 @@ def read_settings(interfaces: Iterable[str]) -> dict[str, str]:
     return settings
 
 
-def read_counters() -> dict[str, int]:
-    """Counters of the IP layer by name, those of IPv6 as ``Ip6InAddrErrors``; see nstat(8)."""
+def read_counters(proc: Path = PROC) -> dict[str, int]:
+    """Counters of IP, UDP and TCP by the names of nstat(8), as ``IpInAddrErrors`` and ``Ip6InAddrErrors``."""
     counters: dict[str, int] = {}
     for file in _COUNTER_FILES:
-        lines = _lines(PROC / file)
+        lines = _lines(proc / file)
         for names, values in zip(lines[::2], lines[1::2], strict=False):
-            group = names.split(":")[0]
-            if group in ("TcpExt", "Ip"):
-                counters |= dict(zip(names.split()[1:], map(int, values.split()[1:]), strict=False))
-    counters |= {name: int(value) for name, value in (line.split() for line in _lines(PROC / "net/snmp6"))}
+            group = names.partition(":")[0]
+            counters |= {
+                group + name: int(value) for name, value in zip(names.split()[1:], values.split()[1:], strict=False)
+            }
+    counters |= {name: int(value) for name, value in (line.split() for line in _lines(proc / "net/snmp6"))}
     return counters
+
+
+def read_port_drops(port: int, proc: Path = PROC) -> int:
+    """How many datagrams the sockets at this UDP port did not get: no room, or damaged (proc_net_udp(5))."""
+    drops = 0
+    for file in _UDP_FILES:
+        for line in _lines(proc / file)[1:]:
+            columns = line.split()
+            if int(columns[1].rpartition(":")[2], 16) == port:
+                drops += int(columns[-1])
+    return drops
+
+
+def read_legacy_tables(proc: Path = PROC) -> tuple[str, ...]:
+    """The tables of legacy iptables that there are in this namespace, as ``ip filter``."""
+    return tuple(f"{family} {table}" for family, file in _LEGACY_FILES for table in _lines(proc / file))
 
 
 def read_firewall() -> Ruleset | None:

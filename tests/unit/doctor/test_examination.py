@@ -133,7 +133,7 @@ FAULTS = {
     ),
     "nobody's address": (with_status(drops={"no_route": 4}), "that no peer may have", "tcpdump"),
     "forwarding": (
-        replace(FACTS, counted={"InAddrErrors": 3}),
+        replace(FACTS, counted={"IpInAddrErrors": 3}),
         "does not forward IPv4",
         "sysctl -w net.ipv4.ip_forward=1",
     ),
@@ -225,7 +225,7 @@ def test_reverse_path_filtering_is_blamed_only_if_the_kernel_dropped_something()
     facts = replace(with_peer(inside=ASTRAY), settings=STRICT)
     told = "throws away"
     assert not any(told in finding.what for finding in examine(facts).findings)
-    counted = replace(facts, counted={"IPReversePathFilter": 2})
+    counted = replace(facts, counted={"TcpExtIPReversePathFilter": 2})
     assert any(told in finding.what for finding in examine(counted).findings)
 
 
@@ -243,7 +243,7 @@ def test_a_rule_against_what_comes_in_is_blamed_only_while_nobody_comes(endpoint
 
 def test_loose_reverse_path_filtering_is_never_blamed() -> None:
     settings = STRICT | {"net.ipv4.conf.all.rp_filter": "2"}
-    facts = replace(with_peer(inside=ASTRAY), settings=settings, counted={"IPReversePathFilter": 2})
+    facts = replace(with_peer(inside=ASTRAY), settings=settings, counted={"TcpExtIPReversePathFilter": 2})
     assert not any("throws away" in finding.what for finding in examine(facts).findings)
 
 

@@ -57,7 +57,7 @@ def replies_filtered(facts: Facts, peer: PeerFacts) -> Finding | None:
     for network in peer.networks:
         way = peer.inside.get(str(network))
         if network.version == 4 and way is not None and way.interface != facts.name and not _is_own(facts, way):
-            count = facts.counted.get("IPReversePathFilter", 0)
+            count = facts.counted.get("TcpExtIPReversePathFilter", 0)
             if not count:
                 continue
             why = (
@@ -71,7 +71,7 @@ def replies_filtered(facts: Facts, peer: PeerFacts) -> Finding | None:
 
 def replies_forbidden(facts: Facts, peer: PeerFacts) -> Finding | None:
     """What comes out of the tunnel to this host: the answer to a ping is as harmless as it gets."""
-    drop = _drop_of_ping(facts, peer, Hook.INPUT, {"iifname": facts.name, "ct state": "established"})
+    drop = _drop_of_ping(facts, peer, Hook.INPUT)
     if drop is None:
         return None
     why = f"{drop} drops answers that come out of {facts.name}"
@@ -80,7 +80,7 @@ def replies_forbidden(facts: Facts, peer: PeerFacts) -> Finding | None:
 
 
 def entering_forbidden(facts: Facts, peer: PeerFacts) -> Finding | None:
-    drop = _drop_of_ping(facts, peer, Hook.OUTPUT, {"oifname": facts.name, "ct state": "new"})
+    drop = _drop_of_ping(facts, peer, Hook.OUTPUT)
     if drop is None or peer.echo is None:
         return None
     why = f"{drop} drops packets to {peer.echo.address} by {facts.name}"
@@ -88,14 +88,22 @@ def entering_forbidden(facts: Facts, peer: PeerFacts) -> Finding | None:
     return fault("our own firewall stops what goes into the tunnel", why, remedy, peer.label)
 
 
-def _drop_of_ping(facts: Facts, peer: PeerFacts, hook: Hook, known: dict[str, str]) -> Drop | None:
-    """What stops a ping that was not answered on its way out of this host, or its answer on the way in."""
+def _drop_of_ping(facts: Facts, peer: PeerFacts, hook: Hook) -> Drop | None:
+    packet = ping_unanswered(facts, peer, hook)
+    return facts.firewall.drops(packet) if facts.firewall and packet else None
+
+
+def ping_unanswered(facts: Facts, peer: PeerFacts, hook: Hook) -> Packet | None:
+    """A ping without an answer, on its way out of this host, or the answer on the way in; None if all is well."""
     echo = peer.echo
-    if echo is None or echo.largest or facts.firewall is None:
+    if echo is None or echo.largest:
         return None
-    known |= {"daddr" if hook is Hook.OUTPUT else "saddr": echo.address}
+    if hook is Hook.OUTPUT:
+        known = {"oifname": facts.name, "ct state": "new", "daddr": echo.address}
+    else:
+        known = {"iifname": facts.name, "ct state": "established", "saddr": echo.address}
     version, protocol = (6, "icmpv6") if ":" in echo.address else (4, "icmp")
-    return facts.firewall.drops(Packet(hook, version, protocol, known))
+    return Packet(hook, version, protocol, known)
 
 
 def source_not_allowed(facts: Facts, peer: PeerFacts) -> Finding | None:
@@ -122,7 +130,7 @@ def not_forwarding(facts: Facts) -> Finding | None:
     if facts.status is None:
         return None
     for version, name, counter in (
-        (4, "net.ipv4.ip_forward", "InAddrErrors"),
+        (4, "net.ipv4.ip_forward", "IpInAddrErrors"),
         (6, "net.ipv6.conf.all.forwarding", "Ip6InAddrErrors"),
     ):
         if facts.settings.get(name) != "0":

@@ -38,7 +38,7 @@ def not_running(facts: Facts) -> Finding | None:
     if facts.name in facts.links:
         why = f"there is an interface {facts.name}, but nobody answers at its control socket: {facts.silence}"
         return fault("no process of ours runs the interface", why, f"ip link delete {facts.name}")
-    return fault("the interface is not up", facts.silence, f"tunnel up {_target(facts)} -d")
+    return fault("the interface is not up", facts.silence, f"tunnel up {facts.target} -d")
 
 
 def clock_unset(facts: Facts) -> Finding | None:
@@ -127,7 +127,7 @@ def link_down(facts: Facts) -> Finding | None:
         return None
     if facts.link is None:
         why = f"a process runs {facts.name}, but this network namespace has no such interface"
-        return fault("the interface is not there", why, _restart(facts))
+        return fault("the interface is not there", why, facts.restart)
     if facts.link.is_up:
         return None
     return fault("the interface is down", "it exists, and was switched off", f"ip link set {facts.name} up")
@@ -142,7 +142,7 @@ def address_missing(facts: Facts) -> Finding | None:
             why = f"the configuration has it, the interface has {', '.join(facts.link.addresses) or 'none'}"
             remedy = f"ip address add {address} dev {facts.name}"
             if any(way.interface != facts.name for peer in facts.peers for way in peer.inside.values()):
-                remedy = _restart(facts)  # the kernel takes routes away with an interface's last address
+                remedy = facts.restart  # the kernel takes routes away with an interface's last address
             return fault(f"the address {address.ip} is missing", why, remedy)
     if facts.link.addresses:
         return None
@@ -197,14 +197,6 @@ def peer_certificate_ends(facts: Facts, peer: PeerFacts) -> Finding | None:
         return None
     why = f"it ends in {max(0.0, expires - facts.now) / 86400:.1f} days; then it is a peer no more"
     return advice("its certificate ends soon", why, "tunnel cert renew IDENTITY  # there", peer.label)
-
-
-def _target(facts: Facts) -> str:
-    return shlex.quote(str(facts.config.path)) if facts.config.path else facts.name
-
-
-def _restart(facts: Facts) -> str:
-    return f"tunnel down {facts.name} && tunnel up {_target(facts)} -d"
 
 
 def _identity(facts: Facts) -> object:

@@ -62,7 +62,7 @@ def endpoint_inside(facts: Facts, peer: PeerFacts) -> Finding | None:
 
 def sending_forbidden(facts: Facts, peer: PeerFacts) -> Finding | None:
     """By a rule that we can name, or because the kernel said so (EPERM)."""
-    packet = _outgoing(facts, peer)
+    packet = outgoing(facts, peer)
     drop = facts.firewall.drops(packet) if facts.firewall and packet else None
     if drop is not None and peer.endpoint:
         condition = f"{_ip(peer)} daddr {peer.endpoint[0]} udp dport {peer.endpoint[1]}"
@@ -81,7 +81,7 @@ def sending_forbidden(facts: Facts, peer: PeerFacts) -> Finding | None:
 def receiving_forbidden(facts: Facts, peer: PeerFacts) -> Finding | None:
     if facts.firewall is None or facts.status is None or peer.has_session(facts.now):
         return None
-    drops = [facts.firewall.drops(packet) for packet in _incoming(facts, peer)]
+    drops = [facts.firewall.drops(packet) for packet in incoming(facts, peer)]
     if not drops or None in drops or drops[0] is None:
         return None
     drop, port = drops[0], facts.status.listen_port
@@ -100,7 +100,7 @@ def answers_filtered(facts: Facts, peer: PeerFacts) -> Finding | None:
     if way is None or unmarked is None or not way.interface or ":" in way.address or peer.has_session(facts.now):
         return None
     is_marked = facts.settings.get("net.ipv4.conf.all.src_valid_mark") == "1"
-    is_restored = is_marked and not facts.counted.get("IPReversePathFilter")
+    is_restored = is_marked and not facts.counted.get("TcpExtIPReversePathFilter")
     if unmarked.interface == way.interface or is_restored or not facts.is_strict(way.interface):
         return None
     why = (
@@ -182,7 +182,8 @@ def _count(facts: Facts, drop: Drop) -> str:
     return f" ({passed} just now)" if passed else ""
 
 
-def _outgoing(facts: Facts, peer: PeerFacts) -> Packet | None:
+def outgoing(facts: Facts, peer: PeerFacts) -> Packet | None:
+    """A datagram of ours to the peer, None if it is not known where that is."""
     if peer.endpoint is None or peer.outside is None or facts.status is None:
         return None
     address, port = peer.endpoint
@@ -193,7 +194,7 @@ def _outgoing(facts: Facts, peer: PeerFacts) -> Packet | None:
     return Packet(Hook.OUTPUT, 6 if ":" in address else 4, "udp", known)
 
 
-def _incoming(facts: Facts, peer: PeerFacts) -> list[Packet]:
+def incoming(facts: Facts, peer: PeerFacts) -> list[Packet]:
     """An answer to us. Of whom we cannot call, its first datagram by any interface, unless others come through."""
     assert facts.status is not None
     port = facts.status.listen_port

@@ -8,6 +8,9 @@ STAMP  := $(VENV)/.installed
 # a file at a time, so that fixtures made once for a file are made once
 PARALLEL := --numprocesses auto --dist loadfile
 
+# The tests start hundreds of processes, which would each compile all of our modules.
+unexport PYTHONDONTWRITEBYTECODE
+
 # command -> Debian package that brings it
 DEMO_TOOLS := python3:python3 ip:iproute2 ping:iputils-ping
 TEST_TOOLS := $(DEMO_TOOLS) wg:wireguard-tools wireguard-go:wireguard-go iperf3:iperf3 nft:nftables sysctl:procps openssl:openssl

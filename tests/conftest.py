@@ -5,18 +5,20 @@ import signal
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 
+from tests import budget
 from tunnel.testing.namespaces import reap, unwinding
 
-# A busy machine is no reason to fail; the timeout of pytest still is. CI runs the same examples every time.
-settings.register_profile(
-    "tunnel", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize="CI" in os.environ
-)
-settings.load_profile("tunnel")
+budget.register(derandomize="CI" in os.environ)
 
 # A shell that starts us in the background has us ignore Ctrl-C, and all that we start would: also what tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Before the tests are imported, since decorators ask how many examples there may be."""
+    settings.load_profile(budget.FAST if config.getoption("markexpr") == "not slow" else budget.FULL)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.budget import examples
 from tests.properties.superpackets import Superpacket, superpackets
 from tests.properties.trains import bursts
 from tunnel.offload.coalesce import Coalescer
@@ -45,7 +46,7 @@ def frames(draw: st.DrawFn) -> bytes:
 
 
 @given(content=frames(), size=SIZES, mtu=st.sampled_from([0, 1, 576, 1280, 1420, 65535]))
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 def test_any_frame_is_cut_within_the_arena_or_refused(content: bytes, size: int, mtu: int) -> None:
     frame, arena = Fenced(content), Fenced(bytes(size))
     segmenter = Segmenter()
@@ -91,7 +92,7 @@ def opened_trains(draw: st.DrawFn) -> list[tuple[Fenced, Train]]:
 
 
 @given(trains=opened_trains())
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 def test_any_packets_become_frames_and_their_buffers_stay_as_they_are(trains: list[tuple[Fenced, Train]]) -> None:
     before = [bytes(buffer.view) for buffer, _ in trains]
     coalescer = Coalescer()

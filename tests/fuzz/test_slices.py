@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.budget import examples
 from tests.fuzz.test_offload import SIZES, Fenced, frames
 from tests.properties.slices import EXTENDED_DATA, LAST, PARTIAL, SLICE, lay_out_slices, slices_of
 from tests.properties.superpackets import Superpacket, superpackets, word_sum
@@ -82,7 +83,7 @@ def check(frame: Sequence[Buffer]) -> None:
 
 
 @given(arrived=slice_trains() | any_trains(SLICE))
-@settings(max_examples=250)
+@settings(max_examples=examples(250))
 def test_any_slices_become_right_frames_or_are_counted(arrived: Arrived) -> None:
     fenced, train = arrived
     before = bytes(fenced.view)
@@ -100,7 +101,7 @@ def test_any_slices_become_right_frames_or_are_counted(arrived: Arrived) -> None
 
 
 @given(arrived=any_trains(PARTIAL))
-@settings(max_examples=250)
+@settings(max_examples=examples(250))
 def test_any_packets_with_partial_checksums_become_right_frames_or_are_counted(arrived: Arrived) -> None:
     fenced, train = arrived
     before = bytes(fenced.view)
@@ -114,7 +115,7 @@ def test_any_packets_with_partial_checksums_become_right_frames_or_are_counted(a
 
 
 @given(content=frames(), size=SIZES)
-@settings(max_examples=250)
+@settings(max_examples=examples(250))
 def test_any_frame_is_sliced_within_the_arena_or_refused(content: bytes, size: int) -> None:
     frame, arena = Fenced(content), Fenced(bytes(size))
     trains = Slicer().slice(frame.view, arena.view)
@@ -132,7 +133,7 @@ def test_any_frame_is_sliced_within_the_arena_or_refused(content: bytes, size: i
 
 
 @given(content=frames())
-@settings(max_examples=250)
+@settings(max_examples=examples(250))
 def test_whatever_is_sliced_is_rebuilt(content: bytes) -> None:
     trains = Slicer().slice(memoryview(bytearray(content)), memoryview(bytearray(1 << 18)))
     if isinstance(trains, Refusal):

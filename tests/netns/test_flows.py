@@ -15,10 +15,15 @@ OUTER_OVERHEAD = 80
 SMALL, LARGE = 100, 2_000_000
 
 
-TUNNELS = [(1280, "auto"), (1420, "auto"), (9000, "auto"), (1420, "off"), (1420, "send"), (1420, "receive")]
+TUNNELS = [(1420, "auto"), (9000, "auto"), (1420, "off")]
+MORE_TUNNELS = [(1280, "auto"), (1420, "send"), (1420, "receive")]
 
 
-@pytest.fixture(scope="module", params=TUNNELS, ids=lambda tunnel: f"{tunnel[0]}-{tunnel[1]}")
+@pytest.fixture(
+    scope="module",
+    params=[*TUNNELS, *(pytest.param(tunnel, marks=pytest.mark.slow) for tunnel in MORE_TUNNELS)],
+    ids=lambda tunnel: f"{tunnel[0]}-{tunnel[1]}",
+)
 def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     mtu, offload = request.param
     directory = tmp_path_factory.mktemp("flows")

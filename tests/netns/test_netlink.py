@@ -68,7 +68,7 @@ class Host:
         return [line.split()[0] for line in shown.splitlines() if not line.startswith(("fe80", "multicast"))]
 
 
-@pytest.fixture(params=[asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+@pytest.fixture(params=[pytest.param(asyncio.run, marks=pytest.mark.slow), uvloop.run], ids=["asyncio", "uvloop"])
 def host(request: pytest.FixtureRequest) -> Iterator[Host]:
     with Namespace("here") as namespace, Namespace("there") as other:
         host = Host(namespace, other, request.param)

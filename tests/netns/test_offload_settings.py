@@ -14,11 +14,11 @@ pytestmark = pytest.mark.root
 TUN = ["csum", "tso4", "tso6", "uso4", "uso6"]
 SENDING, RECEIVING = sorted([*TUN, "gso"]), sorted([*TUN, "gro"])
 
-DIRECTIONS = [
-    ("auto", SENDING, RECEIVING),
-    ("off", [], []),
+DIRECTIONS: list[object] = [
     ("send", SENDING, []),
-    ("receive", [], RECEIVING),
+    pytest.param("auto", SENDING, RECEIVING, marks=pytest.mark.slow),
+    pytest.param("off", [], [], marks=pytest.mark.slow),
+    pytest.param("receive", [], RECEIVING, marks=pytest.mark.slow),
 ]
 
 Offloads = tuple[list[str], list[str]]

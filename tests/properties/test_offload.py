@@ -6,6 +6,7 @@ from itertools import pairwise
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
+from tests.budget import examples
 from tests.properties.superpackets import ACK, CWR, FIN, PSH, Flow, Superpacket, superpackets, word_sum
 from tests.properties.trains import bursts, lay_out, trains_of
 from tunnel.offload.coalesce import Coalescer
@@ -83,7 +84,7 @@ def test_what_was_cut_is_joined_to_what_it_was(superpacket: Superpacket) -> None
 
 
 @given(packets=bursts(), most=st.sampled_from([64, 64, 7, 1]))
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 def test_frames_are_the_packets_that_came_in_the_same_order(packets: list[bytes], most: int) -> None:
     frames = Coalescer().coalesce(trains_of(packets, most))
     segments = [segment for frame in frames for segment in segments_of(frame)]

@@ -10,6 +10,9 @@ readable descriptor gets one turn, then the loop goes on: neither direction, nor
 starve another. The buffers are made once and are ours; what was made of them is carried off before they are used again.
 Only when the kernel's send buffer is full do sealed trains stay where they are, and then nothing more is read from the
 TUN until they are gone: the kernel's own queue is where packets should wait.
+
+Where the path to a peer is known to be narrow, superpackets are cut into packets that fit it; what came as a single
+packet, or may not be cut, goes another way (tunnel.daemon.oversized).
 """
 
 import asyncio
@@ -17,6 +20,7 @@ from collections.abc import Callable, Set
 from math import inf
 
 from tunnel.daemon.clock import Clock
+from tunnel.daemon.oversized import OversizedPackets
 from tunnel.daemon.ports import DatagramSocket, PacketDevice
 from tunnel.endpoint import Endpoint
 from tunnel.errors import TunDeviceError
@@ -100,6 +104,7 @@ class Pipeline:
         self._waiting_on = -1
         self._segmenter = Segmenter()
         self._slicer = Slicer()
+        self._oversized = OversizedPackets(device)
         self._coalescer = Coalescer(_joinable(tun.receive_offloads))
         self._arena = memoryview(bytearray(_ARENA_SIZE))
         self._slots = _buffers(BURST, TRANSPORT_HEADER_SIZE + MAX_FRAME_SIZE + SLOT_OVERHEAD)
@@ -133,6 +138,7 @@ class Pipeline:
             self._stop_waiting()
             self._unreachable(self._unsent)
             self._unsent = []
+            self._oversized.clear()
         self._socket = datagram_socket
         if datagram_socket is not None:
             for fileno in datagram_socket.filenos():
@@ -180,12 +186,16 @@ class Pipeline:
         if lengths:
             self._device.send(self._slots, lengths, now, flags if any(flags) else ())
             self._transmit(self._device.take_datagrams())
+            self._send_oversized(now)
 
     def _send_superpacket(self, frame: memoryview, now: float) -> None:
         peer = self._device.route(frame[VIRTIO_HEADER_SIZE:])
         if peer is None:
             return
-        outbounds = self._cut(frame, peer.takes(now))
+        outbounds = self._cut(frame, peer.takes(now), peer.limit)
+        if outbounds is Refusal.TOO_BIG_FOR_PATH:
+            self._send_one_by_one(frame, now)
+            return
         if not isinstance(outbounds, list):
             self._device.count_drop(DropReason.MALFORMED_PACKET)
             return
@@ -193,15 +203,36 @@ class Pipeline:
             self._device.send_train(peer, outbound, now)
         self._transmit(self._device.take_datagrams())
 
-    def _cut(self, frame: memoryview, takes: int | None) -> list[Outbound] | Refusal:
+    def _cut(self, frame: memoryview, takes: int | None, longest: int) -> list[Outbound] | Refusal:
         """Into slices, if the peer takes them and the superpacket is like most; else into packets."""
         if takes is None:
-            return self._segmenter.segment(frame, self._arena, self._device.mtu)
+            return self._segmenter.segment(frame, self._arena, self._device.mtu, longest)
         if takes & _SLICES_OF.get(frame[1] & ~GSO_ECN, 0):
-            slices = self._slicer.slice(frame, self._arena)
+            slices = self._slicer.slice(frame, self._arena, longest)
             if isinstance(slices, list):
                 return slices
-        return self._segmenter.segment(frame, self._arena, 0)
+        return self._segmenter.segment(frame, self._arena, 0, longest)
+
+    def _send_one_by_one(self, frame: memoryview, now: float) -> None:
+        """A superpacket whose packets are too long for the path, and stay as long: they are single packets from now."""
+        outbounds = self._segmenter.segment(frame, self._arena, self._device.mtu)
+        assert isinstance(outbounds, list)
+        slots: list[memoryview] = []
+        lengths: list[int] = []
+        for outbound in outbounds:
+            its_slots, its_lengths = outbound.slots()
+            slots += its_slots
+            lengths += its_lengths
+        self._device.send(slots, lengths, now)
+        self._transmit(self._device.take_datagrams())
+        self._send_oversized(now)
+
+    def _send_oversized(self, now: float) -> None:
+        """Packets that do not fit the path: while the send buffer is full they stay where they are, as all do then."""
+        self._oversized.gather()
+        while self._oversized and self._waiting_on < 0:
+            self._oversized.send_next(now)
+            self._transmit(self._device.take_datagrams())
 
     def _look_at_checksum(self, frame: memoryview) -> int | None:
         """The kernel left a checksum to us: see whether the peer may have it so, else fill it in; None: malformed."""
@@ -235,16 +266,20 @@ class Pipeline:
         device = self._device
         if device.deadline <= now:
             device.expire(now)
-        packets = device.take_packets()
+        datagrams = device.take_datagrams()
+        if datagrams:
+            self._transmit(datagrams)
+        self._send_oversized(now)
+        packets = device.take_packets()  # after the datagrams, as a sender is told by a packet that one did not fit
         if packets:
             try:
                 self._write(packets)
             except TunDeviceError as error:
                 self._gone(error)
                 return
-        datagrams = device.take_datagrams()
-        if datagrams:
-            self._transmit(datagrams)
+        for probe, endpoint in device.take_probes():
+            if self._socket is not None:
+                self._socket.send_probe(probe, endpoint)
         for event in device.take_events():
             self._on_event(event)
         self._set_alarm(device.deadline, now)
@@ -280,6 +315,8 @@ class Pipeline:
         rest, self._unsent = self._unsent, []
         self._stop_waiting()
         self._transmit(rest)
+        if self._oversized:
+            self._carry_off(self._clock.now())
 
     def _stop_waiting(self) -> None:
         if self._waiting_on >= 0:

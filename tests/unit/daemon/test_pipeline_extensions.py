@@ -90,7 +90,7 @@ async def test_slices_that_are_malformed_are_counted_and_nothing_else_is_lost() 
     async with session() as (left, right):
         (peer,) = left.device._peers.values()
         frame = bytearray(superpacket(4_000, 1000))
-        outbounds = left.pipeline._cut(memoryview(frame), ALL)
+        outbounds = left.pipeline._cut(memoryview(frame), ALL, peer.limit)
         assert isinstance(outbounds, list)
         outbounds[0].train.datagrams()[1][16 + 2] ^= 0xFF  # the offset of the second slice
         for outbound in outbounds:
@@ -106,7 +106,7 @@ async def test_an_acknowledgement_that_the_kernel_appended_to_slices_costs_no_mo
     async with session() as (left, right):
         (peer,) = left.device._peers.values()
         frame = superpacket(40 * 1250, 1250)
-        outbounds = left.pipeline._cut(memoryview(bytearray(frame)), ALL)
+        outbounds = left.pipeline._cut(memoryview(bytearray(frame)), ALL, peer.limit)
         assert isinstance(outbounds, list)
         left.device.send_train(peer, outbounds[0], 0.0)
         acknowledgement = packet(1)

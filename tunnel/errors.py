@@ -1,8 +1,9 @@
 """What can go wrong for the person who runs us, one line each.
 
-A `TunnelError` is shown as it is, after ``tunnel: ``, and ends the command with status 1: its text says what failed,
-where, and what to do. OS errors are translated into one exactly once, at the edge that got them. Garbage from the
-network is not an error but a drop (`tunnel.protocol.stats.DropReason`), and a broken invariant is an `AssertionError`.
+A `TunnelError` is shown as it is, after ``tunnel: ``, and ends the command with a status of its own
+(`tunnel.cli.ending`): its text says what failed, where, and what to do. OS errors are translated into one exactly once,
+at the edge that got them. Garbage from the network is not an error but a drop (`tunnel.protocol.stats.DropReason`), and
+a broken invariant is an `AssertionError`.
 """
 
 from enum import Enum
@@ -38,6 +39,13 @@ class ConfigError(TunnelError):
         self.source = source
         self.line = line
         self.key = key
+
+
+class ClockError(ConfigError):
+    """A certificate or a list that is good, only not at the time that our clock shows.
+
+    Nobody has to mend it: a host without a battery begins in 1970, and learns the time later.
+    """
 
 
 class EdgeError(TunnelError):

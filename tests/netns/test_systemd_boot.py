@@ -7,6 +7,7 @@ import sys
 import sysconfig
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -45,7 +46,7 @@ exec /opt/python/bin/python3 -BPm tunnel "$@"
 END
 chmod 755 usr/local/bin/tunnel
 mkdir -p usr/local/lib/systemd/system usr/local/lib/sysusers.d usr/local/lib/tmpfiles.d
-cp opt/checkout/systemd/*.service usr/local/lib/systemd/system
+find opt/checkout/systemd -maxdepth 1 -name '*@.*' -type f -exec cp -t usr/local/lib/systemd/system {} +
 cp opt/checkout/systemd/sysusers.d/* usr/local/lib/sysusers.d
 cp opt/checkout/systemd/tmpfiles.d/* usr/local/lib/tmpfiles.d
 mount --make-rslave .
@@ -169,6 +170,39 @@ def test_a_process_that_hangs_is_replaced(machine: Machine) -> None:
     eventually(lambda: machine.unit("wg2", "ActiveState") == "active", "it is up again", 15)
     machine.type("tunnel down wg2")
     eventually(lambda: machine.unit("wg2", "ActiveState") == "inactive", "it stays down")
+
+
+def is_listening(machine: Machine, interface: str, port: int) -> bool:
+    return f"port:  {port}\n" in machine.type(f"tunnel status {interface}")
+
+
+def test_a_mistake_in_the_file_is_not_tried_again_and_another_failure_is(machine: Machine) -> None:
+    machine.drop_in("wg6", "RestartSec=0\n")
+    machine.write("/etc/tunnel/wg6.conf", config(6, "ListenPort = many"))
+    assert "failed" in machine.type("systemctl start tunnel@wg6", check=False)
+    assert machine.unit("wg6", "ExecMainStatus") == "78"
+    assert (machine.unit("wg6", "ActiveState"), machine.unit("wg6", "NRestarts")) == ("failed", "0")
+    machine.write("/etc/tunnel/wg6.conf", config(6))
+    machine.type("ip tuntap add wg6 mode tun; systemctl start --no-block tunnel@wg6")
+    eventually(lambda: int(machine.unit("wg6", "NRestarts")) > 0, "it is tried again", 30)
+    machine.type("ip link delete wg6; systemctl stop tunnel@wg6")
+
+
+def test_a_file_that_changes_is_read_again_as_often_as_it_changes(machine: Machine) -> None:
+    machine.write("/etc/tunnel/wg7.conf", config(7))
+    machine.type("systemctl enable tunnel-reload@wg7.path; systemctl start tunnel@wg7")
+    assert machine.type("systemctl is-active tunnel-reload@wg7.path").strip() == "active"
+    before = machine.unit("wg7", "MainPID")
+    for port in (4701, 4702):
+        machine.write("/etc/tunnel/new", config(7, f"ListenPort = {port}"))
+        machine.type("mv /etc/tunnel/new /etc/tunnel/wg7.conf")
+        eventually(partial(is_listening, machine, "wg7", port), "it was reloaded", 30)
+    machine.write("/etc/tunnel/wg7.conf", config(7, "ListenPort = many"))
+    eventually(lambda: "ListenPort: 'many'" in machine.log("wg7"), "it says what is wrong", 30)
+    assert is_listening(machine, "wg7", 4702)
+    assert machine.unit("wg7", "MainPID") == before
+    machine.type("systemctl stop tunnel@wg7")
+    assert machine.type("systemctl is-active tunnel-reload@wg7.path", check=False).strip() == "inactive"
 
 
 @pytest.mark.parametrize("end", ["tunnel down wg5", "systemctl stop tunnel@wg5"])

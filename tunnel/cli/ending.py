@@ -2,11 +2,13 @@
 
     done                    0
     TunnelError             1, one line on stderr: ``tunnel: what failed``
+    ConfigError             78, the same: trying again is of no use until somebody has mended it
     wrong usage             2, what would have been right
     nobody reads our output 1, quietly (``tunnel status | head -1``)
     Ctrl-C                  130, quietly
 
-Anything else is a bug and shows its traceback.
+Anything else is a bug and shows its traceback. 78 is EX_CONFIG of sysexits.h(3head), which tunnel@.service knows by
+RestartPreventExitStatus=. What only the clock refuses may be good a moment later, and ends with 1.
 """
 
 import os
@@ -15,9 +17,10 @@ from collections.abc import Sequence
 
 import click
 
-from tunnel.errors import TunnelError
+from tunnel.errors import ClockError, ConfigError, TunnelError
 
 FAILED = 1
+CONFIG = 78
 INTERRUPTED = 130
 
 
@@ -29,7 +32,7 @@ def run(command: click.Command, program: str, arguments: Sequence[str] | None = 
         sys.stdout.flush()
     except TunnelError as error:
         click.echo(f"tunnel: {' '.join(str(error).splitlines())}", err=True)
-        return FAILED
+        return CONFIG if isinstance(error, ConfigError) and not isinstance(error, ClockError) else FAILED
     except click.ClickException as error:
         error.show()
         return error.exit_code

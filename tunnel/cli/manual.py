@@ -36,6 +36,7 @@ _STATUS = (
     ("0", "It is done."),
     ("1", "It failed, and one line on standard error says why."),
     ("2", "It was called wrongly."),
+    ("78", "A configuration, a certificate or a value is wrong, and somebody has to mend it; one line says why."),
     ("130", "It was interrupted with Ctrl-C."),
 )
 _FILES = (

@@ -28,7 +28,7 @@ from cryptography import x509
 from tunnel.config.quick import is_world_accessible
 from tunnel.daemon.expiry import Expiring
 from tunnel.daemon.service_credentials import stand_in
-from tunnel.errors import ConfigError
+from tunnel.errors import ClockError, ConfigError
 from tunnel.pki.issuer import Issuer, authority_hash, read_issuer, title
 from tunnel.pki.problem import CertificateError, Problem
 from tunnel.pki.profile import UNREADABLE, Claims, parse_certificate
@@ -169,7 +169,12 @@ class IdentityFiles:
             named = trust.issuers_named(parse_certificate(identity.chain[-1]).issuer)
             if error.problem is Problem.EXPIRED and all(issuer.not_after < now for issuer in named):
                 remedy = NEW_AUTHORITY
-            raise ConfigError(f"{error}; {remedy}", source=str(self.identity)) from None
+            raise _refusal(error.problem, f"{error}; {remedy}", str(self.identity)) from None
+
+
+def _refusal(problem: Problem, why: str, source: str) -> ConfigError:
+    is_early = problem in (Problem.NOT_YET_VALID, Problem.WRONG_CLOCK)
+    return (ClockError if is_early else ConfigError)(why, source=source)
 
 
 def ignore_warnings() -> None:
@@ -230,7 +235,7 @@ class _List:
             if error.problem is Problem.REVOKED:  # so it can be relied upon; whom it names is another question
                 return
             remedy = SET_CLOCK if error.problem is Problem.WRONG_CLOCK else NEW_LIST
-            raise ConfigError(f"{error}; {remedy}", source=self.source) from None
+            raise _refusal(error.problem, f"{error}; {remedy}", self.source) from None
 
 
 def _is_authority(certificate: x509.Certificate) -> bool:

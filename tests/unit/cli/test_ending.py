@@ -1,3 +1,4 @@
+import errno
 import subprocess
 import sys
 from collections.abc import Callable
@@ -6,7 +7,7 @@ import click
 import pytest
 
 from tunnel.cli import ending
-from tunnel.errors import ConfigError
+from tunnel.errors import ClockError, ConfigError, TunnelError, UdpSocketError
 
 
 def _command(does: Callable[[], object]) -> click.Command:
@@ -29,13 +30,23 @@ def test_a_command_may_choose_its_status() -> None:
 
 
 def test_a_tunnel_error_is_one_line_and_1(capsys: pytest.CaptureFixture[str]) -> None:
-    error = ConfigError("not in 0–65535", source="wg0.conf", line=3, key="ListenPort")
+    error = UdpSocketError("cannot listen on UDP port 51820: another program has it", errno.EADDRINUSE)
     assert ending.run(_command(_raise(error)), "tunnel", []) == 1
+    assert capsys.readouterr().err == "tunnel: cannot listen on UDP port 51820: another program has it\n"
+
+
+def test_what_somebody_has_to_mend_is_one_line_and_78(capsys: pytest.CaptureFixture[str]) -> None:
+    error = ConfigError("not in 0–65535", source="wg0.conf", line=3, key="ListenPort")
+    assert ending.run(_command(_raise(error)), "tunnel", []) == 78
     assert capsys.readouterr().err == "tunnel: wg0.conf:3: ListenPort: not in 0–65535\n"
 
 
+def test_what_only_the_clock_refuses_may_be_tried_again() -> None:
+    assert ending.run(_command(_raise(ClockError("certificate not yet valid"))), "tunnel", []) == 1
+
+
 def test_an_error_of_several_lines_is_still_one(capsys: pytest.CaptureFixture[str]) -> None:
-    assert ending.run(_command(_raise(ConfigError("one\ntwo"))), "tunnel", []) == 1
+    assert ending.run(_command(_raise(TunnelError("one\ntwo"))), "tunnel", []) == 1
     assert capsys.readouterr().err == "tunnel: one two\n"
 
 

@@ -8,6 +8,7 @@ import pytest
 from tests.unit.cli.certifying import issue, passphrase_file
 from tests.unit.cli.invoking import error_of, invoke, places_in
 from tunnel.cli.config_file import ConfigFile
+from tunnel.cli.ending import CONFIG
 from tunnel.cli.identity_interface import IdentityInterface, IdentityOptions
 from tunnel.cli.up import find_interface, find_passphrase
 from tunnel.config.model import CertificateConfig, InterfaceConfig, TunnelConfig
@@ -47,7 +48,7 @@ def test_an_impossible_name_is_refused(tmp_path: Path) -> None:
 def test_a_mistake_is_told_once_from_the_background_too(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = _write(tmp_path, GOOD + "ListenPort = 90000\n")
     result = invoke("up", "-d", str(path), directory=tmp_path)
-    assert result.exit_code == 1
+    assert result.exit_code == CONFIG
     assert result.output == ""
     error = capfd.readouterr().err
     assert error.startswith(f"tunnel: {path}:3: ListenPort: ")
@@ -137,7 +138,7 @@ def test_an_identity_that_everybody_can_read_is_refused(ca: Path) -> None:
 
 def test_the_background_gets_the_options_with_absolute_paths(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     result = invoke("up", "-d", "--identity", "absent.pem", "--peer", "gw", directory=folder)
-    assert result.exit_code == 1
+    assert result.exit_code == CONFIG
     assert capfd.readouterr().err == f"tunnel: {folder}/absent.pem: no such file: tunnel cert issue makes one\n"
 
 
@@ -146,7 +147,7 @@ def test_the_background_gets_the_passphrase_file_with_its_absolute_path(
 ) -> None:
     identity = _issue_encrypted()
     result = invoke("up", "-d", "--identity", identity, "--passphrase-file", "absent")
-    assert result.exit_code == 1
+    assert result.exit_code == CONFIG
     assert capfd.readouterr().err == f"tunnel: {ca.parent}/absent: No such file or directory\n"
 
 
@@ -170,7 +171,7 @@ def test_a_passphrase_comes_from_its_file() -> None:
 
 def test_an_encrypted_key_in_the_background_needs_a_file(ca: Path, capfd: pytest.CaptureFixture[str]) -> None:
     identity = _issue_encrypted()
-    assert invoke("up", "-d", "--identity", identity).exit_code == 1
+    assert invoke("up", "-d", "--identity", identity).exit_code == CONFIG
     assert capfd.readouterr().err == (
         f"tunnel: {ca.parent}/laptop.pem: its private key is encrypted; "
         "--passphrase-file FILE names the passphrase's file\n"

@@ -26,7 +26,7 @@ from tests.unit.pki.authorities import (
     new_authority,
 )
 from tunnel.daemon.identity import IdentityFiles, LoadedIdentity, read_file, read_identity, read_secret
-from tunnel.errors import ConfigError
+from tunnel.errors import ClockError, ConfigError
 from tunnel.keys import PrivateKey
 from tunnel.pki.authority import Authority, build_crl
 from tunnel.pki.store import format_certificates, format_identity
@@ -296,6 +296,15 @@ def test_a_certificate_out_of_its_time_is_refused_with_what_to_do(folder: Folder
     if days_later == -0.5:
         folder.write_identity(authorities=[altered(CA.certificate, CA, not_before=NOW - days(10))])
     assert folder.refusal(NOW + days(days_later)) == f"me.pem: {why}"
+
+
+@pytest.mark.parametrize(("days_later", "error"), [(-2, ClockError), (90.1, ConfigError)])
+def test_only_a_clock_that_is_behind_may_mend_itself(
+    folder: Folder, days_later: float, error: type[ConfigError]
+) -> None:
+    with pytest.raises(ConfigError) as refused:
+        folder.read(NOW + days(days_later))
+    assert type(refused.value) is error
 
 
 def test_a_certificate_whose_authority_is_nowhere_is_refused(folder: Folder) -> None:

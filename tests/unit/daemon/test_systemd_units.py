@@ -27,10 +27,12 @@ def run_tool(*command: str) -> str:
 
 @pytest.fixture
 def installed(tmp_path: Path) -> Path:
-    """The unit, as it would be if all programs that it runs were there."""
-    path = tmp_path / "tunnel@wg0.service"
-    path.write_text(re.sub(r"(?m)^(Exec\w+=[+-]*)[a-z-]+", r"\1/bin/true", UNIT.read_text()))
-    return path
+    """The unit, beside the others, as they would be if all programs that they run were there."""
+    for unit in UNITS.glob("*@.*"):
+        if unit.is_file():
+            text = re.sub(r"(?m)^(Exec\w+=[+-]*)[a-z-]+", r"\1/bin/true", unit.read_text())
+            (tmp_path / unit.name.replace("@.", "@wg0.")).write_text(text)
+    return tmp_path / "tunnel@wg0.service"
 
 
 def with_example(unit: Path) -> Path:
@@ -41,15 +43,18 @@ def with_example(unit: Path) -> Path:
 
 
 def test_systemd_has_nothing_to_complain_about(installed: Path) -> None:
-    assert run_tool("systemd-analyze", "verify", str(installed)) == ""
+    units = sorted(map(str, installed.parent.iterdir()))
+    assert installed.name in {Path(unit).name for unit in units}
+    assert run_tool("systemd-analyze", "verify", *units) == ""
 
 
 def test_systemd_has_nothing_to_complain_about_with_the_rights_of_hooks(installed: Path) -> None:
     assert run_tool("systemd-analyze", "verify", str(with_example(installed))) == ""
 
 
-def test_the_service_can_do_little_beyond_its_task(installed: Path) -> None:
-    said = run_tool("systemd-analyze", "security", "--offline=true", "--no-pager", str(installed))
+@pytest.mark.parametrize("name", ["tunnel@wg0.service", "tunnel-reload@wg0.service"])
+def test_a_service_can_do_little_beyond_its_task(installed: Path, name: str) -> None:
+    said = run_tool("systemd-analyze", "security", "--offline=true", "--no-pager", str(installed.with_name(name)))
     exposure = re.search(r"Overall exposure level for .*: ([0-9.]+)", said)
     assert exposure is not None, said
     assert float(exposure[1]) <= MOST_EXPOSED

@@ -98,6 +98,7 @@ def test_units_completions_and_pages_are_in_their_places(prefix: Path) -> None:
         *("share/man/man8/tunnel.8.gz", "share/man/man8/tunnel-wg.8.gz", "share/man/man5/tunnel.conf.5.gz"),
         *("share/bash-completion/completions/tunnel", "share/zsh/site-functions/_tunnel"),
         *("share/fish/vendor_completions.d/tunnel.fish", "lib/sysusers.d/tunnel.conf", "lib/tmpfiles.d/tunnel.conf"),
+        *(f"lib/systemd/system/{unit.name}" for unit in (REPOSITORY / "systemd").glob("*@.*") if unit.is_file()),
     ):
         assert (prefix / path).stat().st_size > 0
     unit = (prefix / "lib/systemd/system/tunnel@.service").read_text()

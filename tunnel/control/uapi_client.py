@@ -176,4 +176,6 @@ def _unreachable(name: str, error: OSError) -> ControlError:
         return ControlError(f"{name}: only root may ask", error.errno or 0)
     if isinstance(error, TimeoutError | BlockingIOError):
         return ControlError(f"the process that runs {name} does not answer", errno.ETIMEDOUT)
+    if isinstance(error, ConnectionResetError | BrokenPipeError):
+        return ControlError(f"the process that runs {name} has hung up on us", error.errno or 0)
     return ControlError(f"{name}: {error.strerror or error}", error.errno or 0)

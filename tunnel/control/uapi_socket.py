@@ -18,8 +18,8 @@ implementation that does not know them hangs up.
 
 Only root can connect, because the file is made under umask 077, so what is guarded against is the broken caller. Any
 content gets an errno, and changes nothing unless it is right from beginning to end. Whoever sends too much or too
-slowly, or does not read what it asked for, is cut off. Of too many callers the one that has been silent for longest
-has to go, so that the next one is served.
+slowly, or does not read what it asked for, is cut off. Of too many callers, or when there are no descriptors for more,
+the one that has been silent for longest has to go, so that the next one is served; who listens goes last.
 
 A file that nobody answers is left over from a killed process and replaced. Should two processes replace the same file
 at once, the later wins, and the other one notices by `ControlSocket.wait_unlinked` that its file is gone.
@@ -34,6 +34,7 @@ import socket
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -42,6 +43,7 @@ from asyncinotify import Inotify, Mask
 from tunnel.config.patch import DevicePatch
 from tunnel.config.snapshot import DeviceSnapshot
 from tunnel.config.uapi import Operation, UapiError, format_errno, format_get, parse_set
+from tunnel.control.acceptor import Acceptor
 from tunnel.control.events import EventFeed, Listener
 from tunnel.control.reload_request import ReloadRequest
 from tunnel.control.status import InterfaceStatus
@@ -69,6 +71,9 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
+SHORT_REQUEST = 1 << 14
+"""Bytes that any number of clients may send at a time; what is longer waits until it is one of a few."""
+
 LARGE_REQUEST = 1 << 16
 """Bytes; longer ones are parsed in a thread, so that the packets of a busy interface do not wait for it."""
 
@@ -95,12 +100,14 @@ _R = TypeVar("_R")
 class Limits:
     """How much callers may ask of us.
 
-    `request_size` is in bytes: enough for some 10000 peers of 350 bytes each. A client has `request_seconds` to finish
-    a request, counted from its connection or from the answer before, and `answer_seconds` to read an answer.
+    `request_size` is in bytes: enough for some 10000 peers of 350 bytes each; `long_requests` of more than
+    `SHORT_REQUEST` are read at the same time. A client has `request_seconds` to finish a request, counted from its
+    connection or from the answer before, and `answer_seconds` to read an answer.
     """
 
     request_size: int = 4 << 20
-    clients: int = 16
+    long_requests: int = 4
+    clients: int = 256
     request_seconds: float = 30.0
     answer_seconds: float = 10.0
 
@@ -161,8 +168,10 @@ class ControlSocket:
         self._feeds: dict[str, Feed] = {EVENTS: events or EventFeed(name)} | ({KEYLOG: keys} if keys else {})
         self._applying = asyncio.Lock()  # two callers' patches never mix
         self._clients: set[asyncio.Task[None]] = set()
-        self._silent: dict[asyncio.Task[None], None] = {}  # those we wait for, the longest first
-        self._server: asyncio.Server | None = None
+        self._silent: dict[asyncio.Task[None], None] = {}  # those whose request we wait for, the longest first
+        self._listening: dict[asyncio.Task[None], None] = {}  # those who are told what has no end, likewise
+        self._long_requests = asyncio.Semaphore(self._limits.long_requests)
+        self._acceptor: Acceptor | None = None
         self._identity: tuple[int, int] | None = None  # device and inode of our file
 
     async def open(self) -> None:
@@ -172,7 +181,7 @@ class ControlSocket:
         except OSError as error:
             raise ControlError(f"{self.path}: {error.strerror or error}", error.errno or 0) from None
         self._identity = _identity(self.path)
-        self._server = await asyncio.start_unix_server(self._serve, sock=listener, limit=self._limits.request_size)
+        self._acceptor = Acceptor(listener, f"control socket of {self.name}", self._welcome, self._let_one_go)
 
     def _listen(self) -> socket.socket:
         """Bind under umask 077, so that there is no moment at which others could connect."""
@@ -230,40 +239,61 @@ class ControlSocket:
         if self._is_ours():
             self.path.unlink(missing_ok=True)
         self._identity = None
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+        if self._acceptor is not None:
+            self._acceptor.close()
         clients = tuple(self._clients)
         for client in clients:
             client.cancel()
         await asyncio.gather(*clients, return_exceptions=True)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _welcome(self, connection: socket.socket) -> None:
+        """Serve one more client, or hang up on it if there is no room."""
+        if not self._make_room():
+            connection.close()
+            return
+        task = asyncio.create_task(self._serve(connection))
+        task.add_done_callback(partial(self._forget, connection))  # one that is cancelled at once never begins
+        self._clients.add(task)
+        self._silent[task] = None
+
+    def _forget(self, connection: socket.socket, task: asyncio.Task[None]) -> None:
+        connection.close()
+        self._clients.discard(task)
+        self._silent.pop(task, None)
+
+    def _make_room(self) -> bool:
+        """Whether there is room for one more client, after hanging up on one if need be."""
+        if len(self._clients) >= self._limits.clients:
+            self._let_one_go()
+        return len(self._clients) < self._limits.clients
+
+    def _let_one_go(self) -> None:
+        """Hang up on one that says nothing, else on one that listens, and of those on whoever came first."""
+        idle = self._silent or self._listening
+        if idle:
+            longest = next(iter(idle))
+            del idle[longest]
+            self._clients.discard(longest)
+            longest.cancel()
+
+    async def _serve(self, connection: socket.socket) -> None:
         """One connection, to its end."""
         task = asyncio.current_task()
         assert task is not None
-        try:
-            if self._make_room():
-                self._clients.add(task)
+        limit = min(SHORT_REQUEST, self._limits.request_size)
+        with contextlib.suppress(
+            OSError,  # the client is gone, or took too long: a TimeoutError is one too
+            asyncio.CancelledError,  # had to go for another client, or we close: no failure of this task
+        ):
+            reader, writer = await asyncio.open_unix_connection(sock=connection, limit=limit)
+            try:
                 writer.transport.set_write_buffer_limits(high=0)  # drain() returns when everything was taken
                 while await self._serve_request(task, reader, writer):
                     pass
-        except OSError:  # the client is gone, or took too long: a TimeoutError is one too
-            writer.transport.abort()
-        except asyncio.CancelledError:  # had to go for another client, or we close: no failure of this task
-            writer.transport.abort()
-        finally:
-            self._clients.discard(task)
+            except BaseException:
+                writer.transport.abort()
+                raise
             writer.close()
-
-    def _make_room(self) -> bool:
-        """Whether there is room for one more client, after hanging up on a silent one if need be."""
-        if len(self._clients) >= self._limits.clients and self._silent:
-            longest = next(iter(self._silent))
-            del self._silent[longest]
-            self._clients.discard(longest)
-            longest.cancel()
-        return len(self._clients) < self._limits.clients
 
     async def _serve_request(
         self, task: asyncio.Task[None], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -271,8 +301,8 @@ class ControlSocket:
         """Answer one request; return whether there may be another."""
         is_last = False
         try:
-            with self._waiting_for(task):
-                received = await _read_request(reader, self._limits.request_seconds)
+            with _among(self._silent, task):
+                received = await self._read_request(reader)
             if received is None:
                 return False
             if received[0] in self._feeds and not received[1]:
@@ -291,7 +321,7 @@ class ControlSocket:
     ) -> None:
         """Tell what happens, until the client hangs up or says anything more, or does not read."""
         writer.write(format_errno(Operation.GET).encode())
-        with feed.listening() as listener, self._waiting_for(task):
+        with feed.listening() as listener, _among(self._listening, task):
             hung_up = asyncio.create_task(reader.read(1))
             hung_up.add_done_callback(lambda _: listener.end())
             try:
@@ -303,13 +333,30 @@ class ControlSocket:
                 hung_up.cancel()
                 await asyncio.gather(hung_up, return_exceptions=True)
 
-    @contextlib.contextmanager
-    def _waiting_for(self, task: asyncio.Task[None]) -> Iterator[None]:
-        self._silent[task] = None
-        try:
-            yield
-        finally:
-            self._silent.pop(task, None)
+    async def _read_request(self, reader: asyncio.StreamReader) -> tuple[str, str] | None:
+        """(operation, the lines after it without the empty one), or None at the end of the connection.
+
+        Raise `UapiError` for what is no request, after which there is no telling where the next one starts, and
+        `TimeoutError`. What is not ASCII is replaced by what no parser accepts.
+        """
+        async with asyncio.timeout(self._limits.request_seconds):
+            try:
+                operation = await _read_operation(reader)
+                return None if operation is None else (operation, await self._read_body(reader))
+            except asyncio.LimitOverrunError:
+                raise UapiError(errno.EMSGSIZE, "the request is too long") from None
+            except asyncio.IncompleteReadError:
+                raise UapiError(errno.EPROTO, "the request ends too early") from None
+
+    async def _read_body(self, reader: asyncio.StreamReader) -> str:
+        body = await reader.readexactly(1)
+        if body != b"\n":
+            try:
+                body += await reader.readuntil(b"\n\n")
+            except asyncio.LimitOverrunError:
+                async with self._long_requests:
+                    body = await _read_long(reader, body, self._limits.request_size)
+        return body.removesuffix(b"\n").decode("ascii", "replace").removesuffix("\n")
 
     async def _answer(self, operation: str, body: str) -> str:
         """Never raises: what goes wrong is an errno, and what must not go wrong is EIO and one traceback in the log."""
@@ -355,22 +402,7 @@ class ControlSocket:
         return await _aside(InterfaceStatus.to_json, status, is_large=len(status.peers) > LARGE_SNAPSHOT) + "\n"
 
 
-async def _read_request(reader: asyncio.StreamReader, seconds: float) -> tuple[str, str] | None:
-    """(operation, the lines after it without the empty one), or None at the end of the connection.
-
-    Raise `UapiError` for what is no request, after which there is no telling where the next one starts, and
-    `TimeoutError`. What is not ASCII is replaced by what no parser accepts.
-    """
-    async with asyncio.timeout(seconds):
-        try:
-            return await _read_operation(reader)
-        except asyncio.LimitOverrunError:
-            raise UapiError(errno.EMSGSIZE, "the request is too long") from None
-        except asyncio.IncompleteReadError:
-            raise UapiError(errno.EPROTO, "the request ends too early") from None
-
-
-async def _read_operation(reader: asyncio.StreamReader) -> tuple[str, str] | None:
+async def _read_operation(reader: asyncio.StreamReader) -> str | None:
     try:
         line = await reader.readuntil(b"\n")
     except asyncio.IncompleteReadError as error:
@@ -380,10 +412,28 @@ async def _read_operation(reader: asyncio.StreamReader) -> tuple[str, str] | Non
     operation = line[:-1].decode("ascii", "replace")
     if operation not in OPERATIONS + CHANGES:
         raise UapiError(errno.EPROTO, "no such operation")
-    body = await reader.readexactly(1)
-    if body != b"\n":
-        body = (body + await reader.readuntil(b"\n\n"))[:-1]
-    return operation, body.decode("ascii", "replace").removesuffix("\n")
+    return operation
+
+
+async def _read_long(reader: asyncio.StreamReader, begun: bytes, size: int) -> bytes:
+    """A body to its empty line, in pieces that the reader has room for; raise `LimitOverrunError` beyond `size`."""
+    body = bytearray(begun)
+    while True:
+        try:
+            return bytes(body + await reader.readuntil(b"\n\n"))
+        except asyncio.LimitOverrunError as overrun:
+            if len(body) + overrun.consumed > size:
+                raise
+            body += await reader.readexactly(overrun.consumed)
+
+
+@contextlib.contextmanager
+def _among(idle: dict[asyncio.Task[None], None], task: asyncio.Task[None]) -> Iterator[None]:
+    idle[task] = None
+    try:
+        yield
+    finally:
+        idle.pop(task, None)
 
 
 def _one_line(error: TunnelError) -> str:

@@ -158,6 +158,17 @@ async def test_listeners_give_way_to_those_who_ask(tmp_path: Path) -> None:
         assert (await ask(tmp_path, b"get=1\n\n")).endswith(b"errno=0\n\n")
 
 
+async def test_listeners_stay_as_long_as_there_are_others_who_say_nothing(tmp_path: Path) -> None:
+    feed = _feed()
+    async with _telling(feed, tmp_path, Limits(clients=2)), _client(tmp_path), asyncio.timeout(10):
+        for _ in range(3):
+            reader, writer = await asyncio.open_unix_connection(tmp_path / "wg0.sock")
+            assert (await ask(tmp_path, b"get=1\n\n")).endswith(b"errno=0\n\n")
+            assert await reader.read() == b""
+            writer.close()
+        assert feed.is_heard
+
+
 async def test_events_take_nothing_more(tmp_path: Path) -> None:
     async with serving(RecordingHandler(), tmp_path):
         assert b"errno=22\n\n" in await ask(tmp_path, b"events=1\nall=1\n\n")

@@ -12,7 +12,7 @@ import uvloop
 from tests.unit.control.handler import PEER, PRIVATE_KEY, RecordingHandler, ask, serving
 from tunnel.control.reload_request import ReloadRequest
 from tunnel.control.status import InterfaceStatus
-from tunnel.control.uapi_socket import ControlSocket, Limits
+from tunnel.control.uapi_socket import SHORT_REQUEST, ControlSocket, Limits
 from tunnel.errors import ConfigError, ControlError, NetlinkError, UdpSocketError
 
 SET_PEER = f"set=1\npublic_key={PEER.to_hex()}\nallowed_ip=10.0.0.0/24\n\n".encode()
@@ -245,6 +245,43 @@ async def test_of_too_many_clients_the_one_silent_for_longest_has_to_go(tmp_path
             writer.close()
 
 
+async def test_two_hundred_clients_at_once_are_all_served(tmp_path: Path) -> None:
+    requests = (SET_PEER, b"get=1\n\n", b"status=1\n\n")
+    async with serving(RecordingHandler(), tmp_path):
+        idle = [await asyncio.open_unix_connection(tmp_path / "wg0.sock") for _ in range(50)]
+        answers = await asyncio.gather(*(ask(tmp_path, requests[number % 3]) for number in range(200)))
+        for _, writer in idle:
+            writer.close()
+    assert all(answer.endswith(b"errno=0\n\n") for answer in answers)
+
+
+async def test_few_long_requests_are_read_at_a_time_and_short_ones_beside_them(tmp_path: Path) -> None:
+    """Who never finishes a long one must not cost more than the memory of a few."""
+    long = b"set=1\n" + b"listen_port=1\n" * SHORT_REQUEST
+    async with serving(RecordingHandler(), tmp_path, Limits(long_requests=1)), asyncio.timeout(10):
+        path = tmp_path / "wg0.sock"
+        (_, first), (reader, second) = [await asyncio.open_unix_connection(path) for _ in range(2)]
+        first.write(long)
+        await first.drain()
+        second.write(long + b"\n")
+        assert await ask(tmp_path, SET_PEER) == b"errno=0\n\n"
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await reader.readuntil(b"\n\n")
+        first.close()
+        assert await reader.readuntil(b"\n\n") == b"errno=0\n\n"
+        second.close()
+
+
+@pytest.mark.parametrize("size", [SHORT_REQUEST - 1, SHORT_REQUEST, SHORT_REQUEST + 1, 3 * SHORT_REQUEST])
+async def test_what_follows_a_long_request_is_a_request_of_its_own(tmp_path: Path, size: int) -> None:
+    lines = b"listen_port=1\n" * size
+    long = lines[-size:].partition(b"\n")[2]
+    async with serving(RecordingHandler(), tmp_path):
+        answers = await ask(tmp_path, b"set=1\n" + long + b"\nset=1\n\n", b"")
+    assert answers == b"errno=0\n\n" * 2
+
+
 async def test_a_client_whose_patch_is_being_applied_stays(tmp_path: Path) -> None:
     handler = RecordingHandler()
     handler.hold = asyncio.Event()
@@ -252,7 +289,7 @@ async def test_a_client_whose_patch_is_being_applied_stays(tmp_path: Path) -> No
         path = tmp_path / "wg0.sock"
         reader, writer = await asyncio.open_unix_connection(path)
         writer.write(SET_PEER)
-        await writer.drain()
+        await handler.applying.wait()
         late_reader, late_writer = await asyncio.open_unix_connection(path)
         async with asyncio.timeout(10):
             assert await late_reader.read() == b""

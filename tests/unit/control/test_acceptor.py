@@ -75,7 +75,7 @@ async def test_a_caller_that_is_gone_again_is_no_shortage(listener: Scarce, capl
     assert caplog.messages == []
 
 
-async def test_closing_during_a_pause_ends_it(listener: Scarce) -> None:
+async def test_closing_during_a_pause_ends_it(listener: Scarce, caplog: pytest.LogCaptureFixture) -> None:
     listener.shortage = errno.EMFILE
     acceptor = Acceptor(listener, "wg0", lambda _: None, lambda: None, pause=0.01)
     async with asyncio.timeout(10):
@@ -87,3 +87,4 @@ async def test_closing_during_a_pause_ends_it(listener: Scarce) -> None:
             failures = listener.failures
             await asyncio.sleep(0.03)
     assert (listener.failures, listener.fileno()) == (failures, -1)
+    assert [record.name for record in caplog.records] == ["tunnel.control.acceptor"], "the loop has nothing to say"

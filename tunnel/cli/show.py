@@ -148,6 +148,8 @@ def _peer_rows(peer: PeerStatus, now: float, moving: Rate | None) -> Iterator[tu
     yield "transfer", f"{size(peer.rx_bytes)} received, {size(peer.tx_bytes)} sent"
     if moving is not None:
         yield "rate", rate(moving)
+    if peer.path_mtu is not None:
+        yield "path mtu", path_mtu(peer.path_mtu, peer.max_packet)
     if peer.persistent_keepalive:
         yield "keepalive", f"every {duration(peer.persistent_keepalive)}"
     if peer.has_preshared_key:
@@ -202,6 +204,11 @@ def offloads(sending: Sequence[str], receiving: Sequence[str]) -> str:
         if names
     ]
     return ", ".join(directions) or "off"
+
+
+def path_mtu(known: int, max_packet: int | None) -> str:
+    """What is known to get through in one piece, and what that means if it is less than we need."""
+    return str(known) if max_packet is None else f"{known}, packets over {max_packet} bytes are cut or refused"
 
 
 def ago(seconds: float) -> str:

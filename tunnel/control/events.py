@@ -41,6 +41,7 @@ KINDS: Final[Mapping[str, tuple[str, ...]]] = {
     "renewed": _CERTIFICATE,
     "removed": ("peer", "name", "reason", "why"),
     "refused": ("peer", "dialled_as", "endpoint", "reason", "why"),
+    "path_mtu_changed": ("peer", "name", "path_mtu", "max_packet"),
     "under_load": ("is_under_load",),
 }
 """Event -> its members, behind `version`, `time`, `interface` and `event`, which all of them have."""

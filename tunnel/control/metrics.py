@@ -60,6 +60,9 @@ class Metrics:
             "When the last handshake was, in seconds since 1970",
             labels=_PEER,
         )
+        self._path_mtu = gauge(
+            "tunnel_peer_path_mtu_bytes", "The largest outer IP packet that is known to reach the peer", labels=_PEER
+        )
         self._peer_dropped = counter(
             "tunnel_peer_dropped_packets",
             "Datagrams and packets of a peer that were dropped, by reason",
@@ -75,7 +78,7 @@ class Metrics:
         """All of them, those without a sample too."""
         yield from (self._up, self._info, self._peers, self._connected, self._dialling, self._expiry)
         yield from (self._refused, self._dropped, self._received, self._sent, self._handshake)
-        yield from (self._peer_dropped, self._peer_expiry)
+        yield from (self._path_mtu, self._peer_dropped, self._peer_expiry)
 
     def add_silent(self, interface: str) -> None:
         """One whose process does not answer, or is not there."""
@@ -99,6 +102,7 @@ class Metrics:
         self._received.add_metric(labels, peer.rx_bytes)
         self._sent.add_metric(labels, peer.tx_bytes)
         _add_known(self._handshake, labels, peer.last_handshake)
+        _add_known(self._path_mtu, labels, peer.path_mtu)
         _add_counts(self._peer_dropped, labels, peer.drops)
         _add_known(self._peer_expiry, labels, peer.certificate_expires)
 

@@ -53,6 +53,8 @@ class PeerStatus:
     name: str | None = None
     certificate_expires: float | None = None
     admitted: str | None = None
+    path_mtu: int | None = None
+    max_packet: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +165,8 @@ def _peer_from_snapshot(peer: "PeerSnapshot", name: "EndpointName | None", membe
         name=member.name if member else None,
         certificate_expires=member.certificate_expires if member else None,
         admitted=member.admitted if member else None,
+        path_mtu=peer.path_mtu,
+        max_packet=peer.max_packet,
     )
 
 

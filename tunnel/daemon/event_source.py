@@ -21,6 +21,7 @@ from tunnel.protocol.events import (
     HandshakeCompleted,
     HandshakeGaveUp,
     HandshakeUnanswered,
+    PathMtuChanged,
     PeerClosed,
     PeerRoamed,
     SessionExpired,
@@ -71,6 +72,8 @@ class EventSource:
                 self._went_down(peer, EXPIRED)
             case PeerClosed(peer):
                 self._went_down(peer, CLOSED)
+            case PathMtuChanged(peer, path_mtu, max_packet):
+                tell("path_mtu_changed", peer=peer, name=self._name_of(peer), path_mtu=path_mtu, max_packet=max_packet)
             case UnderLoad(is_under_load):
                 tell("under_load", is_under_load=is_under_load)
 

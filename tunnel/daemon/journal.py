@@ -28,7 +28,7 @@ JOURNAL_SOCKET = Path("/run/systemd/journal/socket")
 
 IDENTIFIER = "tunnel"
 
-SAFE_FIELDS: Final = frozenset({"peer", "endpoint", "before", "role", "attempts", "dropped"})
+SAFE_FIELDS: Final = frozenset({"peer", "endpoint", "before", "role", "attempts", "dropped", "path_mtu", "max_packet"})
 """Those whose values are ours: keys, addresses, numbers and words, without a space."""
 
 _PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))

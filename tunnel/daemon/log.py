@@ -3,9 +3,9 @@
     12:03:01 wg0 info: handshake completed peer=xTIBA5rb… endpoint=192.0.2.1:51820 role=initiator
 
 The fields are `peer` (the first characters of its public key), `endpoint`, `before`, `name`, `role`, `attempts`,
-`dropped`, `why`. In the foreground lines go to stderr, or to the journal if that is where stderr leads
-(`tunnel.daemon.journal`), in the background to syslog where there is one. Whatever somebody on the network can cause
-goes through `RateLimited`.
+`dropped`, `path_mtu`, `max_packet`, `why`. In the foreground lines go to stderr, or to the journal if that is where
+stderr leads (`tunnel.daemon.journal`), in the background to syslog where there is one. Whatever somebody on the network
+can cause goes through `RateLimited`.
 """
 
 import logging

@@ -32,6 +32,7 @@ GATEWAY = PeerStatus(
     drops={"replayed": 2},
     name='g"w',
     certificate_expires=NOW + 1,
+    path_mtu=1480,
 )
 STATUS = InterfaceStatus(
     "wg0",
@@ -91,6 +92,7 @@ def _documented() -> dict[str, str]:
         ("tunnel_peer_transmit_bytes_total", 7),
         ("tunnel_peer_last_handshake_timestamp_seconds", NOW - 12),
         ("tunnel_peer_certificate_expiry_timestamp_seconds", NOW + 1),
+        ("tunnel_peer_path_mtu_bytes", 1480),
     ],
 )
 def test_a_peer_has_its_numbers_under_its_key_and_name(name: str, value: float) -> None:

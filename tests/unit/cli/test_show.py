@@ -147,6 +147,15 @@ def test_extensions_are_named_where_some_are_in_use() -> None:
     assert "  extensions:      aes-256-gcm, tcp-slices" in _text(InterfaceStatus("x", None, 0, 0, peers=(peer,)))
 
 
+@pytest.mark.parametrize(
+    ("max_packet", "words"), [(None, "1480"), (1220, "1480, packets over 1220 bytes are cut or refused")]
+)
+def test_the_path_mtu_is_told_once_it_is_known(max_packet: int | None, words: str) -> None:
+    peer = PeerStatus("p", path_mtu=1480, max_packet=max_packet)
+    assert dict(show.describe(InterfaceStatus("x", None, 0, 0, peers=(peer,)), NOW)[1].rows)["path mtu"] == words
+    assert "path mtu" not in _text(STATUS)
+
+
 @pytest.mark.parametrize("unused", [None, ()])
 def test_extensions_that_are_not_in_use_are_not_mentioned(unused: tuple[str, ...] | None) -> None:
     peer = PeerStatus("p", extensions=unused)

@@ -53,6 +53,8 @@ def _full() -> InterfaceStatus:
         last_handshake=1700000000.5,
         drops={"replayed": 1},
         extensions=("slices",),
+        path_mtu=1280,
+        max_packet=1220,
     )
     return InterfaceStatus.from_snapshot(
         DeviceSnapshot(PrivateKey(bytes(range(32))), 51820, 0, (peer,), {"wrong_mac1": 5}),

@@ -28,6 +28,8 @@ SNAPSHOT = DeviceSnapshot(
             rx_bytes=148,
             tx_bytes=92,
             drops={"replayed": 2, "tag_failed": 0},
+            path_mtu=1280,
+            max_packet=1220,
         ),
     ),
     drops={"wrong_mac1": 5, "replayed": 0},
@@ -92,6 +94,8 @@ def test_the_json_form_is_the_documented_one() -> None:
                 "name": "gw",
                 "certificate_expires": 1790000000.0,
                 "admitted": "dialled as gw.example.com",
+                "path_mtu": 1280,
+                "max_packet": 1220,
             }
         ],
     }

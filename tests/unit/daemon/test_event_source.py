@@ -18,6 +18,7 @@ from tunnel.protocol.events import (
     HandshakeCompleted,
     HandshakeGaveUp,
     HandshakeUnanswered,
+    PathMtuChanged,
     PeerClosed,
     PeerRoamed,
     SessionExpired,
@@ -115,8 +116,11 @@ def test_what_else_happens_is_told_with_its_numbers(site: Site) -> None:
         HandshakeUnanswered(site.peer, 3),
         HandshakeGaveUp(site.peer, 12),
         UnderLoad(True),
+        PathMtuChanged(site.peer, 1280, 1220),
     )
-    assert _kinds(told) == ["roamed", "handshake_unanswered", "handshake_given_up", "under_load"]
+    kinds = ["roamed", "handshake_unanswered", "handshake_given_up", "under_load", "path_mtu_changed"]
+    assert _kinds(told) == kinds
+    assert (told[4]["peer"], told[4]["path_mtu"], told[4]["max_packet"]) == (str(site.peer), 1280, 1220)
     assert (told[0]["before"], told[0]["endpoint"]) == (None, "[2001:db8::1]:4711")
     assert (told[1]["attempts"], told[2]["dropped"], told[3]["is_under_load"]) == (3, 12, True)
 

@@ -14,7 +14,7 @@ from tunnel.daemon.journal import JournalHandler, is_stderr_the_journal, line_fi
 from tunnel.daemon.log import describe, set_up_logging
 from tunnel.endpoint import Endpoint
 from tunnel.keys import PrivateKey
-from tunnel.protocol.events import HandshakeCompleted, PeerRoamed
+from tunnel.protocol.events import HandshakeCompleted, PathMtuChanged, PeerRoamed
 
 PEER = PrivateKey(bytes([1]) * 32).public_key
 HERE = Endpoint("2001:db8::1", 51820)
@@ -139,6 +139,7 @@ def test_what_is_no_text_is_sent_escaped(journal: Journal) -> None:
         ("name not resolved, trying on name=gw why=x", {}),
         ("identity renewed name=gw until=2027-01-01", {"EVENT": "identity_renewed"}),
         (describe(PeerRoamed(PEER, None, HERE))[1], {"EVENT": "peer_roamed", "PEER": PEER.short, "BEFORE": "none"}),
+        (describe(PathMtuChanged(PEER, 1280, 1220))[1], {"PATH_MTU": "1280", "MAX_PACKET": "1220"}),
     ],
 )
 def test_fields_are_those_of_the_line(line: str, fields: Mapping[str, str]) -> None:

@@ -4,8 +4,9 @@ import asyncio
 import errno
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing
+from functools import partial
 from ipaddress import ip_interface, ip_network
 from typing import Any
 
@@ -13,13 +14,14 @@ import pytest
 import uvloop
 
 from tests.netns.eventually import eventually
-from tunnel.config.model import RouteTable
+from tunnel.config.model import IPInterface, RouteTable
 from tunnel.config.patch import IPNetwork
 from tunnel.daemon.peer_routes import PeerRoutes
 from tunnel.endpoint import Endpoint
 from tunnel.errors import NetlinkError
 from tunnel.keys import PrivateKey
 from tunnel.netlink.link import LinkEvent, Netlink
+from tunnel.netlink.routing_watch import RoutingChange, watch_routing
 from tunnel.netlink.watch import watch_link
 from tunnel.testing.clock import FakeClock
 from tunnel.testing.namespaces import Namespace, Port, connect
@@ -195,6 +197,17 @@ def test_an_mtu_too_small_for_ipv6_is_the_reason_given(host: Host) -> None:
     host.refuses(add_route(ip_network("fd08::/64"), None), why)
 
 
+def test_the_addresses_of_the_interface_are_told_and_no_others(host: Host) -> None:
+    addresses = [ip_interface(text) for text in ("10.7.0.1/24", "10.7.0.2/24", "fd07::1/64")]
+
+    async def deed(netlink: Netlink, index: int) -> list[IPInterface]:
+        for address in addresses:
+            await netlink.add_address(index, address)
+        return await netlink.addresses(index)
+
+    assert host.do(deed) == addresses
+
+
 # --- routes
 
 
@@ -322,6 +335,31 @@ def test_requests_at_the_same_time_get_their_own_answers(host: Host) -> None:
         return await asyncio.gather(*(holder_of_route(ip_network(one), None)(netlink, index) for one in networks))
 
     assert host.do(deed) == ["eth0", None, "eth0"]
+
+
+def test_a_route_is_missing_that_leads_elsewhere_or_nowhere(host: Host) -> None:
+    host.do(bring_up)
+    networks = [ip_network(text) for text in ("10.8.0.0/16", "fd08::/48", "10.9.0.0/16", "192.0.2.0/24")]
+    host.do(lambda netlink, index: netlink.add_routes(index, networks[:2], None))
+    host.ip("route", "add", "10.8.0.0/16", "dev", "eth0", "metric", "7")
+    assert host.do(lambda netlink, index: netlink.missing_routes(index, networks, None)) == networks[2:]
+    assert host.do(lambda netlink, index: netlink.missing_routes(index, networks, 77)) == networks
+
+
+@pytest.mark.parametrize("address", ["10.7.0.1/24", "fd07::1/64"])
+def test_the_route_of_an_address_is_put_back_as_it_was(host: Host, address: str) -> None:
+    """Not only does it look the same: it goes with the address."""
+    family = "-6" if ":" in address else "-4"
+    network = str(ip_interface(address).network)
+    host.do(bring_up)
+    host.do(lambda netlink, index: netlink.add_address(index, ip_interface(address)))
+    before = host.ip(family, "route")
+    host.ip(family, "route", "delete", network, "dev", "wg0")
+    for _ in range(2):
+        host.do(lambda netlink, index: netlink.add_connected_route(index, ip_interface(address)))
+        assert host.ip(family, "route") == before
+    host.do(lambda netlink, index: netlink.delete_address(index, ip_interface(address)))
+    assert network not in host.ip(family, "route")
 
 
 # --- routes that go away again
@@ -583,6 +621,90 @@ def test_after_an_overflow_the_state_is_right_again(host: Host) -> None:
     assert seen[0].mtu == 1500
     assert seen[-1].addresses == (ip_interface("10.7.0.1/24"),)
     assert len(seen) < 200, "nothing overflowed, so nothing was tested"
+
+
+# --- watching the routing
+
+
+Act = Callable[[], object]
+
+
+def routing_watched(acts: Sequence[Act], **options: int) -> Deed:
+    """Watch: for each of `acts` the first change that follows."""
+
+    async def deed(netlink: Netlink, index: int) -> list[RoutingChange]:
+        seen: list[RoutingChange] = []
+        async with asyncio.timeout(20), aclosing(watch_routing(index, **options)) as changes:
+            for act in acts:
+                change = asyncio.ensure_future(anext(changes))
+                await asyncio.sleep(0)  # it has subscribed
+                act()
+                seen.append(await change)
+        return seen
+
+    return deed
+
+
+def gone(network: str, table: int = 254) -> RoutingChange:
+    return RoutingChange(frozenset([(table, ip_network(network))]), is_elsewhere=False)
+
+
+def test_a_route_of_ours_that_goes_is_told(host: Host) -> None:
+    host.do(bring_up)
+    routes = [("10.8.0.0/16", 254), ("fd08::/48", 254), ("10.8.0.0/16", 4711), ("0.0.0.0/0", 4711), ("::/0", 4711)]
+    for network, table in routes:
+        host.do(add_route(ip_network(network), table))
+
+    def act(network: str, table: int) -> None:
+        family = "-6" if ":" in network else "-4"
+        host.ip(family, "route", "delete", network, "dev", "wg0", "table", str(table))
+
+    seen = host.do(routing_watched([partial(act, *route) for route in routes]))
+    assert seen == [gone(*route) for route in routes]
+
+
+def test_routes_that_are_no_business_of_ours_never_reach_us(host: Host) -> None:
+    """Told of each they would overflow the queue, which has room for two or three."""
+    host.do(bring_up)
+    host.do(add_route(ip_network("10.8.0.0/16"), None))
+    routes = [f"10.9.{number}.0/24 dev {name}" for number in range(100) for name in ("eth0", "wg0 metric 9")]
+    lines = [
+        *(f"route add {route}" for route in routes),
+        *(f"route del {route}" for route in routes if "eth0" in route),
+    ]
+    lines += ["link set eth0 mtu 1400", "link set eth0 txqueuelen 9", "route del 10.8.0.0/16"]
+
+    def act() -> None:
+        host.namespace.run("ip", "-b", "-", stdin="\n".join(lines))
+
+    assert host.do(routing_watched([act], receive_buffer=1)) == [gone("10.8.0.0/16")]
+
+
+def test_whatever_may_lead_what_we_send_another_way_is_told(host: Host) -> None:
+    changes = [
+        "route add default via 192.0.2.2",
+        "route add default via 192.0.2.2 table 77",
+        "-6 route add default via 2001:db8::2",
+        "route delete default",
+        "address add 198.51.100.1/32 dev eth0",
+        "rule add fwmark 7 lookup 77",
+        "-6 rule add fwmark 7 lookup 77",
+        "link set eth0 down",
+        "link delete eth0",
+    ]
+    seen = host.do(routing_watched([partial(host.ip, *change.split()) for change in changes]))
+    assert [change.is_elsewhere for change in seen] == [True] * len(changes)
+    assert not any(change.removed or change.is_incomplete for change in seen)
+
+
+def test_when_changes_were_lost_that_is_told(host: Host) -> None:
+    def act() -> None:
+        lines = [f"address add 198.51.100.{number}/32 dev eth0" for number in range(1, 100)]
+        host.namespace.run("ip", "-b", "-", stdin="\n".join(lines))
+
+    (change,) = host.do(routing_watched([act], receive_buffer=1))
+    assert change.is_incomplete
+    assert change.is_elsewhere
 
 
 def test_a_watch_that_is_cancelled_leaves_nothing_open(host: Host) -> None:

@@ -12,7 +12,7 @@ import errno
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
-from ipaddress import IPv6Interface, IPv6Network, ip_address
+from ipaddress import IPv6Interface, IPv6Network
 from socket import AF_INET, AF_INET6
 from types import TracebackType
 from typing import Any, Self
@@ -25,13 +25,15 @@ from tunnel.endpoint import Endpoint
 from tunnel.errors import NetlinkError
 from tunnel.netlink.loopsocket import LoopIPRoute
 from tunnel.netlink.routes import MAIN_TABLE, Route, find_routes
-from tunnel.netlink.watch import LinkEvent, watch_link
+from tunnel.netlink.routing_watch import RoutingChange, watch_routing
+from tunnel.netlink.watch import LinkEvent, parse_address, watch_link
 
-__all__ = ["LinkEvent", "Netlink"]
+__all__ = ["LinkEvent", "Netlink", "RoutingChange"]
 
 IPV6_MIN_MTU = 1280
 
 _SCOPE_LINK = 253
+_CONNECTED_IPV6_METRIC = 256
 _ADDR_GEN_MODE_NONE = 1
 _NO_ROUTE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EINVAL, errno.ENETDOWN, errno.EAFNOSUPPORT}
 """Nothing, or an unreachable, prohibit or blackhole route; or a family that the host lacks."""
@@ -146,16 +148,19 @@ class Netlink:
     async def address_holder(self, address: IPInterface) -> str | None:
         """The name of an interface that has this very address, with whatever prefix length."""
         family = AF_INET6 if isinstance(address, IPv6Interface) else AF_INET
-        try:
-            async with self._one_dump:
-                messages = [message async for message in await self._rtnetlink.addr("dump", family=family)]
-        except KernelError as error:
-            raise _refusal(f"look for address {address.ip}", error) from None
-        for message in messages:
-            held = message.get("local") or message.get("address")
-            if held is not None and ip_address(held) == address.ip:
-                return await self._name(message["index"])
+        for index, held in await self._addresses(family, f"look for address {address.ip}"):
+            if held.ip == address.ip:
+                return await self._name(index)
         return None
+
+    async def addresses(self, index: int) -> list[IPInterface]:
+        """Those that the interface has."""
+        return [
+            held
+            for family in (AF_INET, AF_INET6)
+            for holder, held in await self._addresses(family, "read addresses")
+            if holder == index
+        ]
 
     async def add_routes(self, index: int, networks: Sequence[IPNetwork], table: int | None) -> None:
         """Route the networks into the interface, in this order, in the main table if `table` is None.
@@ -179,6 +184,23 @@ class Netlink:
             if error.errno != errno.EEXIST or not await self._present(index, [network], table):
                 raise
 
+    async def add_connected_route(self, index: int, address: IPInterface) -> None:
+        """The route to the network of an address that the interface has, as the kernel makes it with the address.
+
+        So it goes with the address, too. Fine if it is there already.
+        """
+        route: dict[str, Any] = {"oif": index, "table": MAIN_TABLE, "scope": _SCOPE_LINK, "proto": "kernel"}
+        if isinstance(address, IPv6Interface):
+            route["priority"] = _CONNECTED_IPV6_METRIC
+        else:
+            route["prefsrc"] = str(address.ip)
+        try:
+            async with self._explained(f"add route {address.network} to", index):
+                await self._rtnetlink.route("add", dst=str(address.network), **route)
+        except NetlinkError as error:
+            if error.errno != errno.EEXIST:
+                raise
+
     async def delete_routes(self, index: int, networks: Iterable[IPNetwork], table: int | None) -> None:
         """Take away what `add_routes` has added to the interface, in this order; one that is gone already is fine.
 
@@ -197,6 +219,11 @@ class Netlink:
         """Of identical routes that are there already: the interface, or the kind (``blackhole`` …) if it has none."""
         routes = await self._routes(networks, table)
         return {network: await self._holder(found[0]) for network, found in routes.items()}
+
+    async def missing_routes(self, index: int, networks: Sequence[IPNetwork], table: int | None) -> list[IPNetwork]:
+        """Those of the networks that no route leads to by the interface, in their order."""
+        routes = await self._routes(networks, table)
+        return [network for network in networks if all(route.interface != index for route in routes.get(network, ()))]
 
     async def route_mtus(self, endpoints: Iterable[Endpoint], fwmark: int) -> list[int]:
         """The largest outer IP packet towards each endpoint: the route's MTU, else its interface's.
@@ -232,6 +259,10 @@ class Netlink:
         """The present state, then every change, the last being that it is gone; see `tunnel.netlink.watch`."""
         return watch_link(index)
 
+    def watch_routing(self, index: int) -> AsyncGenerator[RoutingChange, None]:
+        """Routes that no longer lead into the interface, and what else moves; see `tunnel.netlink.routing_watch`."""
+        return watch_routing(index)
+
     async def _set_gso_max_size(self, index: int, size: int) -> bool:
         """Return whether the kernel took it; it refuses what is more than the device can do.
 
@@ -244,6 +275,16 @@ class Netlink:
                 return False
             raise _refusal(f"set gso_max_size {size} on {await self._name(index)}", error) from None
         return True
+
+    async def _addresses(self, family: int, deed: str) -> list[tuple[int, IPInterface]]:
+        """All addresses of the host, each with the index of who holds it."""
+        try:
+            async with self._one_dump:
+                messages = [message async for message in await self._rtnetlink.addr("dump", family=family)]
+        except KernelError as error:
+            raise _refusal(deed, error) from None
+        held = ((message["index"], parse_address(message)) for message in messages)
+        return [(index, address) for index, address in held if address is not None]
 
     async def _present(self, index: int, networks: Sequence[IPNetwork], table: int | None) -> Collection[IPNetwork]:
         """Those that lead into our interface already; raise `NetlinkError` if one leads elsewhere."""

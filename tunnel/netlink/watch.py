@@ -165,10 +165,9 @@ class Observer:
         return True
 
     def _observe_address(self, message: Any) -> bool:
-        if (family := _FAMILIES.get(message["family"])) is None:
+        address = parse_address(message)
+        if address is None:
             return False
-        # IFA_ADDRESS is the other end's where the two differ.
-        address = family((message.get("local") or message.get("address"), message["prefixlen"]))
         if message["header"]["type"] == RTM_NEWADDR:
             self._addresses[address] = None
         else:
@@ -189,6 +188,13 @@ class Observer:
         question["header"]["sequence_number"] = self._number
         question.encode()
         self._question = bytes(question.data)
+
+
+def parse_address(message: Any) -> IPInterface | None:
+    """What a message about an address names; None if it is of no IP."""
+    family = _FAMILIES.get(message["family"])
+    # IFA_ADDRESS is the other end's where the two differ.
+    return family((message.get("local") or message.get("address"), message["prefixlen"])) if family else None
 
 
 def _is_about(message: Any, index: int) -> bool:

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from tests.netns.eventually import eventually
-from tests.netns.hosts import Host, PeerSection, open_host, open_pair
+from tests.netns.flows import ping
+from tests.netns.hosts import BIN, Host, PeerSection, open_host, open_pair
 from tests.netns.landscape import survey
-from tests.netns.members import Office, RunningStream
-from tunnel.keys import PrivateKey
+from tests.netns.members import Member, Office, RunningStream, open_site
+from tunnel.keys import PrivateKey, PublicKey
 
 TAKEN = 51999
 
@@ -233,7 +234,7 @@ def test_a_peer_that_is_added_and_saved_is_in_the_file_and_gets_its_route_by_rel
 
 
 @pytest.mark.slow
-def test_beside_an_identity_what_does_not_concern_members_changes(tmp_path: Path) -> None:
+def test_beside_an_identity_its_own_settings_need_a_restart(tmp_path: Path) -> None:
     office = Office(tmp_path)
     office.issue_gateway("gw", 1)
     with open_host(tmp_path, "identity") as host:
@@ -246,14 +247,88 @@ def test_beside_an_identity_what_does_not_concern_members_changes(tmp_path: Path
         host.config_file.write_text(text.replace("1300", "1310").replace("192.0.2.2:", "192.0.2.3:"))
         said = host.tunnel("reload", host.interface).stdout
         assert said == f"~ mtu 1300 → 1310\n~ peer {GONE.short} endpoint 192.0.2.2:51820 → 192.0.2.3:51820\n"
-        for old, new, setting in (
-            ("MTU", "Allow = laptop-*\nMTU", "Allow"),
-            ("10.60.0.0/16", "10.61.0.0/16", "AllowedIPs with Identity"),
-        ):
-            host.config_file.write_text(text.replace(old, new))
-            assert f"{setting}: needs a restart" in refused(host)
+        host.config_file.write_text(text.replace("MTU", "Allow = laptop-*\nMTU"))
+        assert "Allow: needs a restart" in refused(host)
         host.config_file.write_text(text)
         (tmp_path / "gw.pem").write_text("no identity")
         assert "gw.pem" in refused(host)
         assert "1310" in host.namespace.ip("link", "show", host.interface)
         assert "Identity" in host.tunnel("save", host.interface, check=False).stderr
+
+
+@pytest.fixture
+def members(tmp_path: Path) -> Iterator[tuple[Member, Member]]:
+    """A gateway from a file, and a client with a network behind it, in touch."""
+    with open_site(tmp_path, "rl") as site:
+        gateway, client = site.gateway("gw", 1), site.client("laptop", 2, issue=("--route=10.80.0.0/16",))
+        write_file(gateway)
+        gateway.namespace.run(str(BIN / "tunnel"), "up", str(file_of(gateway)), "-d")
+        client.up()
+        ping(client.namespace, gateway.inner_ipv4)
+        yield gateway, client
+
+
+def file_of(member: Member) -> Path:
+    return member.identity.parent / f"{member.interface}.conf"
+
+
+def write_file(member: Member, settings: str = "", peer: PeerSection | None = None) -> None:
+    file = file_of(member)
+    file.touch(mode=0o600)
+    sections = [f"[Interface]\nIdentity = {member.identity}\n{settings}"] + ([peer.to_text()] if peer else [])
+    file.write_text("\n\n".join(sections))
+
+
+@pytest.mark.slow
+def test_beside_an_identity_addresses_and_peers_change_and_members_do_not_notice(
+    members: tuple[Member, Member],
+) -> None:
+    gateway, client = members
+    (before,) = gateway.status()["peers"]
+    stream = RunningStream(client.namespace, gateway.namespace, gateway.inner_ipv4)
+    with stream:
+        for number in range(4):
+            write_file(gateway, f"Address = 10.51.0.{number}/32", PeerSection(NEW, (f"10.70.{number}.0/24",)))
+            said = gateway.tunnel("reload", gateway.interface).stdout
+            assert f"+ address 10.51.0.{number}/32" in said
+            assert f"+ route 10.70.{number}.0/24" in said
+            assert {f"10.70.{number}.0/24", "10.80.0.0/16"} <= gateway.routes
+            assert f"10.51.0.{number}/32" in gateway.addresses
+            assert not {f"10.70.{number - 1}.0/24", f"10.51.0.{number - 1}/32"} & (gateway.routes | gateway.addresses)
+        write_file(gateway)
+        assert "- peer" in gateway.tunnel("reload", gateway.interface).stdout
+    assert stream.received == stream.sent
+    (after,) = gateway.status()["peers"]
+    assert after["last_handshake"] == pytest.approx(before["last_handshake"], abs=0.1)
+
+
+@pytest.mark.slow
+def test_who_is_configured_goes_before_a_member_and_what_is_not_confirmed_goes_back(
+    members: tuple[Member, Member],
+) -> None:
+    gateway, client = members
+    write_file(gateway, peer=PeerSection(NEW, ("10.80.0.0/16",)))
+    gateway.tunnel("reload", gateway.interface, "--confirm", "2s")
+    eventually(lambda: gateway.peers == set(), "the member is removed")
+    ping_fails = client.namespace.run("ping", "-c1", "-W1", gateway.inner_ipv4, check=False)
+    assert ping_fails.returncode
+    eventually(lambda: "laptop" in gateway.peers, "the network is free again, and the member back", 30)
+    eventually(lambda: "10.80.0.0/16" in gateway.routes, "its network is routed")
+
+
+@pytest.mark.slow
+def test_a_member_that_is_configured_from_now_on_keeps_its_session(members: tuple[Member, Member]) -> None:
+    gateway, client = members
+    (before,) = gateway.status()["peers"]
+    key = PublicKey.from_base64(before["public_key"])
+    stream = RunningStream(client.namespace, gateway.namespace, gateway.inner_ipv4)
+    with stream:
+        write_file(gateway, peer=PeerSection(key, (f"{client.inner_ipv4}/32", "10.81.0.0/16")))
+        gateway.tunnel("reload", gateway.interface)
+    assert stream.received == stream.sent
+    (after,) = gateway.status()["peers"]
+    assert after["last_handshake"] == pytest.approx(before["last_handshake"], abs=0.1)
+    assert after["name"] is None
+    assert after["allowed_ips"] == [f"{client.inner_ipv4}/32", "10.81.0.0/16"]
+    assert "10.81.0.0/16" in gateway.routes
+    eventually(lambda: "10.80.0.0/16" not in gateway.routes, "what only its certificate says is routed no more")

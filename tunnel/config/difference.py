@@ -7,8 +7,8 @@
 A peer that stays as it is does not occur in a plan, so that its session does not notice. Changes that a living
 interface cannot take are in `Plan.needs_restart`; such a plan is for reading only.
 
-With certificates, what is routed where is decided when the interface comes up and when peers are admitted. There,
-changes of addresses and allowed IPs need a restart, too.
+Who is configured goes before who came by a certificate (`tunnel.daemon.admission`). A member that the file names from
+now on becomes a configured peer and keeps its session, so a peer that comes is patched whole.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -39,10 +39,12 @@ class PeerChange:
         if self.after is None:
             assert self.before is not None
             return PeerPatch(self.before.public_key, remove=True)
-        after, before = self.after, self.before or PeerConfig(self.after.public_key)
+        after, before = self.after, self.before
+        if before is None:
+            return after.patch()
         return PeerPatch(
             public_key=after.public_key,
-            update_only=self.before is not None,
+            update_only=True,
             preshared_key=after.preshared_key if after.preshared_key != before.preshared_key else None,
             endpoint=after.endpoint.numeric() if after.endpoint and after.endpoint != before.endpoint else None,
             persistent_keepalive=(
@@ -119,7 +121,7 @@ def difference(old: TunnelConfig, new: TunnelConfig, routes: Sequence[IPNetwork]
     routes_after = wanted_routes(new)
     before = {peer.public_key: peer for peer in old.peers}
     after = {peer.public_key: peer for peer in new.peers}
-    plan = Plan(
+    return Plan(
         before=old.interface,
         after=new.interface,
         peers=(
@@ -137,9 +139,6 @@ def difference(old: TunnelConfig, new: TunnelConfig, routes: Sequence[IPNetwork]
         removed_routes=_without(routes_before, routes_after),
         needs_restart=tuple(_settings_of_start(old.interface, new.interface)),
     )
-    if new.interface.certificates is None:
-        return plan
-    return replace(plan, needs_restart=(*plan.needs_restart, *_settings_of_members(plan)))
 
 
 def as_running(
@@ -207,18 +206,6 @@ def _settings_of_start(before: InterfaceConfig, after: InterfaceConfig) -> Itera
     ):
         if is_changed:
             yield setting
-
-
-def _settings_of_members(plan: Plan) -> Iterator[str]:
-    """Those on which it depends who may be admitted with what."""
-    if plan.added_addresses or plan.removed_addresses:
-        yield "Address with Identity"
-    if plan.before.private_key != plan.after.private_key:
-        yield "the key of Identity"
-    if any(change.before is None or change.after is None for change in plan.peers):
-        yield "[Peer] with Identity"
-    elif plan.added_routes or plan.removed_routes or any(change.patch().allowed_ips for change in plan.peers):
-        yield "AllowedIPs with Identity"
 
 
 def _interface_changes(before: InterfaceConfig, after: InterfaceConfig) -> Iterator[str]:

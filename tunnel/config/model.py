@@ -75,6 +75,17 @@ class PeerConfig:
     persistent_keepalive: int = 0
     allowed_ips: tuple[IPNetwork, ...] = ()
 
+    def patch(self, endpoint: Endpoint | None = None) -> PeerPatch:
+        """Everything about it, whatever was there before; `endpoint` is what its name resolved to, if it did."""
+        return PeerPatch(
+            public_key=self.public_key,
+            preshared_key=self.preshared_key,
+            endpoint=endpoint or (self.endpoint.numeric() if self.endpoint else None),
+            persistent_keepalive=self.persistent_keepalive,
+            replace_allowed_ips=True,
+            allowed_ips=tuple(AllowedIPChange(network) for network in self.allowed_ips),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class CertificateConfig:
@@ -161,17 +172,7 @@ class TunnelConfig:
             listen_port=self.interface.listen_port,
             fwmark=self.interface.fwmark,
             replace_peers=True,
-            peers=tuple(
-                PeerPatch(
-                    public_key=peer.public_key,
-                    preshared_key=peer.preshared_key,
-                    endpoint=resolved.get(peer.public_key) or (peer.endpoint.numeric() if peer.endpoint else None),
-                    persistent_keepalive=peer.persistent_keepalive,
-                    replace_allowed_ips=True,
-                    allowed_ips=tuple(AllowedIPChange(network) for network in peer.allowed_ips),
-                )
-                for peer in self.peers
-            ),
+            peers=tuple(peer.patch(resolved.get(peer.public_key)) for peer in self.peers),
         )
 
 

@@ -5,6 +5,7 @@ allowed IPs of all peers ─ without those that the kernel routes for an address
 
 from tunnel.config.model import InterfaceConfig, RouteTable, TunnelConfig
 from tunnel.config.patch import IPNetwork
+from tunnel.keys import PublicKey
 
 
 def wanted_routes(config: TunnelConfig) -> list[IPNetwork]:
@@ -21,6 +22,17 @@ def wanted_routes(config: TunnelConfig) -> list[IPNetwork]:
         network for network in networks if interface.table is not RouteTable.AUTO or not _is_own(network, interface)
     ]
     return sorted(wanted, key=lambda network: -network.prefixlen)
+
+
+def static_networks(config: TunnelConfig) -> dict[IPNetwork, PublicKey | None]:
+    """The networks that lead into the interface because of the configuration alone, and the peer that each belongs to.
+
+    None if to none, as those of the interface's own addresses.
+    """
+    static: dict[IPNetwork, PublicKey | None] = dict.fromkeys(wanted_routes(config))
+    for peer in config.peers:
+        static.update((network, peer.public_key) for network in peer.allowed_ips if network in static)
+    return static | dict.fromkeys(address.network for address in config.interface.addresses)
 
 
 def _is_own(network: IPNetwork, interface: InterfaceConfig) -> bool:

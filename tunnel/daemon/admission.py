@@ -22,7 +22,7 @@ I/O and no clock: `now` is the core's, `unix_now` is in Unix seconds.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -208,6 +208,24 @@ class Admission:
         self._drop(public_key)
         self._reschedule()
 
+    def overrule(self, configured: Collection[PublicKey]) -> list[Removed]:
+        """These peers are configured by hand now, which goes before certificates. One of ours who is among them is
+        theirs from now on; who has lost a network to one of them is removed, since it would be refused now."""
+        for public_key in configured:
+            self._drop(public_key)
+        removed = []
+        for one in self:
+            lost = next(filter(None, (self._configured_holder(network) for network in one.networks)), None)
+            if lost is not None:
+                self._drop(one.public_key)
+                removed.append(Removed(one.public_key, one.claims.name, _overlap(one, *lost)))
+        self._reschedule()
+        return removed
+
+    def _configured_holder(self, network: IPNetwork) -> tuple[IPNetwork, PublicKey] | None:
+        holder = self._peers.holder(network)
+        return None if holder is None or holder in self._admitted else (network, holder)
+
     def _verify_anew(self, some: Iterable[PublicKey], unix_now: float) -> list[Removed]:
         removed = []
         for one in [self._admitted[public_key] for public_key in some if public_key in self._admitted]:
@@ -289,9 +307,7 @@ class Admission:
                     continue
                 admitted = self._admitted.get(holder)
                 if admitted is None:
-                    whose = f"that of {holder.short}, who is configured"
-                    why = f"{newcomer.claims.name} claims {bare(network)}, which is {whose}"
-                    raise CertificateError(Problem.OVERLAP, why)
+                    raise _overlap(newcomer, network, holder)
                 if not self._yields(admitted, newcomer, now, is_proved):
                     why = f"{newcomer.claims.name} claims {bare(network)}, which is {admitted.claims.name}'s already"
                     raise CertificateError(Problem.OVERLAP, why)
@@ -347,6 +363,12 @@ class Admission:
         except CertificateError as error:
             self._refusals[error.problem] += 1
             raise
+
+
+def _overlap(claimant: Admitted, network: IPNetwork, holder: PublicKey) -> CertificateError:
+    """With a peer that is configured."""
+    whose = f"that of {holder.short}, who is configured"
+    return CertificateError(Problem.OVERLAP, f"{claimant.claims.name} claims {bare(network)}, which is {whose}")
 
 
 def _unchanged(public_key: PublicKey) -> DevicePatch:

@@ -13,7 +13,7 @@ What is to be done then waits for `expire`, and `wake` says that something does.
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from math import inf
 
 from tunnel.config.model import CertificateConfig
@@ -216,6 +216,12 @@ class Membership:
         for public_key in gone:
             self._admission.forget(public_key)
             self.dialling.lost(public_key, now)
+        self._do_soon()
+
+    def overrule(self, configured: Collection[PublicKey], now: float) -> None:
+        """Tell us who is configured by hand, when the device has been changed to that."""
+        for removed in self._admission.overrule(configured):
+            self._remove(removed, now)
         self._do_soon()
 
     # ── what we show ─────────────────────────────────────────────────────────────────────────────────────────────

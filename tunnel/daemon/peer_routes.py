@@ -18,7 +18,7 @@ import asyncio
 import contextlib
 import logging
 import math
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from socket import AF_INET, AF_INET6, inet_pton
 from typing import Protocol
 
@@ -170,6 +170,7 @@ class PeerRoutes:
         self._clock = clock
         self._name = name
         self._index = index
+        self._route_table = table
         self._table = table if isinstance(table, int) else None
         self._choice = RouteChoice(table, static)
         self._networks: Mapping[IPNetwork, PublicKey] = {}
@@ -179,6 +180,7 @@ class PeerRoutes:
         self._refused = set[IPNetwork]()
         self._retry_at = math.inf
         self._is_up = False
+        self._is_in_doubt = False
         self._woken = asyncio.Event()
         self._lines = RateLimited(_log, clock, REMIND)
 
@@ -195,6 +197,13 @@ class PeerRoutes:
         self._fwmark = fwmark
         self._woken.set()
 
+    def configure(self, static: Mapping[IPNetwork, PublicKey | None]) -> None:
+        """Another configuration: these are the static ones now, and its addresses may have taken routes with them."""
+        self._choice = RouteChoice(self._route_table, static)
+        self._present -= static.keys()
+        self._is_in_doubt = True
+        self._woken.set()
+
     def link_changed(self, is_up: bool) -> None:
         """The link came up, and all routes are added, or it went down, which takes them away."""
         if is_up != self._is_up:
@@ -202,6 +211,16 @@ class PeerRoutes:
             self._present = set()
             self._refused = set()
             self._woken.set()
+
+    @property
+    def present(self) -> Collection[IPNetwork]:
+        """Those that we have added, as far as we know."""
+        return self._present
+
+    def add_again(self, networks: Iterable[IPNetwork]) -> None:
+        """They are gone: somebody has taken them away, and wants them back."""
+        self._present.difference_update(networks)
+        self._woken.set()
 
     async def run(self) -> None:
         """Follow what is wanted, the latest, until cancelled."""
@@ -224,6 +243,9 @@ class PeerRoutes:
         for network, why in left_out.items():
             self._complain(network, f"not added network={network} {why}")
         present = self._present
+        if self._is_in_doubt:
+            self._is_in_doubt = False
+            await self._look_again(present)
         if self._clock.now() >= self._retry_at:
             self._refused.clear()
         self._refused &= routable | present
@@ -232,6 +254,15 @@ class PeerRoutes:
         missing = sorted(routable - present - self._refused, key=lambda network: -network.prefixlen)
         if missing:
             await self._add(missing, present)
+
+    async def _look_again(self, present: set[IPNetwork]) -> None:
+        """Which of those that were added are there still; those that are not are added again."""
+        try:
+            holders = await self._links.route_holders(sorted(present, key=str), self._table)
+        except NetlinkError as error:
+            self._lines.log(logging.WARNING, "look again", f"routes not looked at why={error}")
+        else:
+            present -= {network for network in present if holders.get(network) != self._name}
 
     async def _delete(self, network: IPNetwork, present: set[IPNetwork]) -> None:
         try:

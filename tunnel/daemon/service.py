@@ -23,8 +23,8 @@ import uvloop
 from tunnel.config.difference import as_running
 from tunnel.config.hairpin import hairpins
 from tunnel.config.model import CertificateConfig, Offload, TunnelConfig
-from tunnel.config.patch import DevicePatch, IPNetwork
-from tunnel.config.routing import wanted_routes
+from tunnel.config.patch import DevicePatch
+from tunnel.config.routing import static_networks
 from tunnel.config.save import merge_snapshot
 from tunnel.config.snapshot import DeviceSnapshot
 from tunnel.control.events import EventFeed
@@ -226,12 +226,8 @@ class Service:
 
     async def _enrol(self, enrolment: "Enrolment", config: TunnelConfig, tasks: asyncio.TaskGroup) -> list[Endpoint]:
         """Let certificates rule from now on; returns where those are whom we dial, as far as known."""
-        static: dict[IPNetwork, PublicKey | None] = dict.fromkeys(wanted_routes(config))
-        for peer in config.peers:
-            static.update((network, peer.public_key) for network in peer.allowed_ips if network in static)
-        static |= dict.fromkeys(address.network for address in config.interface.addresses)
         self._routes = PeerRoutes(
-            self._netlink, self._clock, self._name, await self._index(), config.interface.table, static
+            self._netlink, self._clock, self._name, await self._index(), config.interface.table, static_networks(config)
         )
         tasks.create_task(enrolment.run(self._routes))
         return await enrolment.first_addresses(DNS_PATIENCE)
@@ -398,6 +394,9 @@ class Service:
     def change(self, patch: DevicePatch, config: TunnelConfig) -> None:
         self._config = config
         self._change_device(patch)
+        if self._enrolment is not None and self._routes is not None:
+            self._enrolment.membership.overrule({peer.public_key for peer in config.peers}, self._clock.now())
+            self._routes.configure(static_networks(config))
         self._resolver.configure(config)
         self._attendance.changed()
         self._pipeline.turn()

@@ -140,18 +140,22 @@ def test_which_certificates_are_wanted_needs_a_restart() -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "settings"),
-    [
-        ("192.0.2.2:51820", "192.0.2.3:51820", ()),
-        ("10.9.0.0/16", "10.8.0.0/16", ("AllowedIPs with Identity",)),
-        ("10.0.0.1/24", "10.0.0.9/24", ("Address with Identity",)),
-        (str(B), str(C), ("[Peer] with Identity",)),
-    ],
+    ("old", "new"), [("10.9.0.0/16", "10.8.0.0/16"), ("10.0.0.1/24", "10.0.0.9/24"), (str(B), str(C))]
 )
-def test_with_certificates_what_is_routed_where_needs_a_restart(old: str, new: str, settings: tuple[str, ...]) -> None:
+def test_beside_certificates_addresses_and_peers_change_as_without(old: str, new: str) -> None:
     identity = CertificateConfig(Path("/me.pem"))
     before, after = (with_certificates(config(text), identity) for text in (BASE, BASE.replace(old, new)))
-    assert difference(before, after).needs_restart == settings
+    assert not difference(before, after).needs_restart
+    assert difference(before, after).describe() == plan(old, new).describe()
+
+
+def test_a_peer_that_comes_may_be_there_by_its_certificate_and_is_patched_whole() -> None:
+    gone, come = plan(str(B), str(C)).device_patch().peers
+    assert gone.remove
+    assert come == config(BASE.replace(str(B), str(C))).peers[1].patch()
+    assert come.replace_allowed_ips
+    assert come.persistent_keepalive is not None
+    assert come.preshared_key is not None
 
 
 def test_routes_are_compared_with_those_that_there_are() -> None:

@@ -26,7 +26,8 @@ from tests.unit.pki.authorities import (
     new_authority,
 )
 from tests.unit.pki.chains import chain, narrowed, refused
-from tunnel.config.patch import AllowedIPChange, PeerPatch
+from tunnel.config.model import PeerConfig
+from tunnel.config.patch import AllowedIPChange, DevicePatch, PeerPatch
 from tunnel.daemon.admission import AT_ONCE, DIALLED_KEEPALIVE, Admission, Admitted, Policy, Removed
 from tunnel.endpoint import EndpointName
 from tunnel.keys import PublicKey
@@ -738,3 +739,49 @@ def test_of_many_peers_only_some_are_verified_anew_at_once() -> None:
     host.admission.expire(NOW)
     assert len(host.admission) == 0
     assert host.admission.deadline > NOW
+
+
+# ── who is configured by hand meanwhile ──────────────────────────────────────────────────────────────────────────────
+
+
+def configure(host: Host, name: str, *texts: str) -> list[Removed]:
+    """A reload brings a peer with these networks."""
+    peer = PeerConfig(key_of(name).public_key, allowed_ips=networks(*texts))
+    host.roster.apply(DevicePatch(peers=(peer.patch(),)))
+    return host.admission.overrule({peer.public_key})
+
+
+def test_who_loses_a_network_to_a_peer_that_is_configured_is_removed() -> None:
+    host = server()
+    host.admit(LAPTOP_CERTIFICATE)
+    host.admit(another("tablet", "10.9.0.3", called="tablet"))
+    (removed,) = configure(host, "printer", "10.9.0.2/32")
+    assert (removed.name, removed.why.problem) == ("laptop", Problem.OVERLAP)
+    assert f"which is that of {key_of('printer').public_key.short}, who is configured" in str(removed.why)
+    assert host.names() == ["tablet"]
+    assert list(host.admission.networks()) == list(networks("10.9.0.3/32"))
+
+
+def test_a_larger_network_of_a_peer_that_is_configured_takes_nothing_away() -> None:
+    host = server()
+    host.admit(LAPTOP_CERTIFICATE)
+    assert configure(host, "printer", "10.9.0.0/24") == []
+    assert host.names() == ["laptop"]
+
+
+def test_a_member_that_is_configured_now_is_left_to_that() -> None:
+    host = server()
+    host.admit(LAPTOP_CERTIFICATE)
+    assert configure(host, "laptop", "10.9.0.2/32", "10.70.0.0/16") == []
+    assert host.names() == []
+    assert host.admission.deadline == inf
+    (patch,) = host.admit(LAPTOP_CERTIFICATE)
+    assert patch == PeerPatch(key_of("laptop").public_key, update_only=True)
+
+
+def test_a_network_that_somebody_took_away_by_hand_is_nobodys_claim() -> None:
+    host = server()
+    host.admit(LAPTOP_CERTIFICATE)
+    host.roster.configure(key_of("laptop").public_key)
+    assert host.admission.overrule(()) == []
+    assert host.names() == ["laptop"]

@@ -485,3 +485,43 @@ async def test_a_refusal_because_the_link_went_down_is_neither_said_nor_remember
         bench.routes.link_changed(True)
         assert await bench.settled() == ["add 10.1.0.0/16"]
     assert caplog.messages == []
+
+
+# --- another configuration
+
+
+async def test_a_network_that_becomes_static_is_ours_no_more() -> None:
+    async with running() as bench:
+        await bench.want(alice="10.1.0.0/16 10.2.0.0/16")
+        bench.routes.configure({ip_network("10.1.0.0/16"): BOB})
+        assert await bench.settled() == []
+        assert await bench.want() == ["delete 10.2.0.0/16"]
+
+
+async def test_a_network_that_is_static_no_more_is_added_for_who_claims_it() -> None:
+    async with running() as bench:
+        assert await bench.want(alice="10.255.0.0/16") == []
+        bench.routes.configure({})
+        assert await bench.settled() == ["add 10.255.0.0/16"]
+
+
+async def test_routes_that_went_with_an_address_are_added_again() -> None:
+    async with running() as bench:
+        await bench.want(alice="10.1.0.0/16 10.2.0.0/16")
+        del bench.table.holders["10.1.0.0/16"]
+        bench.routes.configure({})
+        assert await bench.settled() == ["add 10.1.0.0/16"]
+        assert bench.table.of("wg0") == {"10.1.0.0/16", "10.2.0.0/16"}
+
+
+async def test_a_table_that_cannot_be_looked_at_is_said_and_nothing_is_forgotten(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with running() as bench:
+        await bench.want(alice="10.1.0.0/16")
+        bench.table.refusing["all"] = "no answer"
+        bench.routes.configure({})
+        assert await bench.settled() == []
+        assert caplog.messages == ["routes not looked at why=no answer"]
+        bench.table.refusing.clear()
+        assert await bench.want() == ["delete 10.1.0.0/16"]

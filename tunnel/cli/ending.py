@@ -5,15 +5,18 @@
     ConfigError             78, the same: trying again is of no use until somebody has mended it
     wrong usage             2, what would have been right
     nobody reads our output 1, quietly (``tunnel status | head -1``)
+    it cannot be written    1, one line (``tunnel status >/mnt/full``)
     Ctrl-C                  130, quietly
 
 Anything else is a bug and shows its traceback. 78 is EX_CONFIG of sysexits.h(3head), which tunnel@.service knows by
 RestartPreventExitStatus=. What only the clock refuses may be good a moment later, and ends with 1.
 """
 
+import errno
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TextIO
 
 import click
 
@@ -23,26 +26,53 @@ FAILED = 1
 CONFIG = 78
 INTERRUPTED = 130
 
+_UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+
 
 def run(command: click.Command, program: str, arguments: Sequence[str] | None = None) -> int:
     """Run a command on its arguments (None: those of the process) and return the exit status."""
-    _open_standard_streams()
     try:
+        _open_standard_streams()
         status = command.main(arguments, prog_name=program, standalone_mode=False)
         sys.stdout.flush()
     except TunnelError as error:
-        click.echo(f"tunnel: {' '.join(str(error).splitlines())}", err=True)
+        _print_error(str(error))
         return CONFIG if isinstance(error, ConfigError) and not isinstance(error, ClockError) else FAILED
     except click.ClickException as error:
-        error.show()
+        _print(error.show)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
     except BrokenPipeError:
-        # The interpreter flushes once more at exit, and would complain then.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_up(sys.stdout)
+        return FAILED
+    except OSError as error:
+        # Of a file of ours the module that writes it says so, as a `TunnelError`: this is our output.
+        if error.errno not in _UNWRITABLE or error.filename is not None:
+            raise
+        _give_up(sys.stdout)
+        _print_error(f"cannot write the output: {error.strerror}")
         return FAILED
     return status if isinstance(status, int) else 0
+
+
+def _print_error(text: str) -> None:
+    _print(lambda: click.echo(f"tunnel: {' '.join(text.splitlines())}", err=True))
+
+
+def _print(on_stderr: Callable[[], None]) -> None:
+    """If it can be written; else the exit status has to do."""
+    try:
+        on_stderr()
+    except OSError:
+        _give_up(sys.stderr)
+
+
+def _give_up(stream: TextIO) -> None:
+    """What could not be written is dropped: the interpreter flushes once more at exit, and would complain then."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, stream.fileno())
+    os.close(null)
 
 
 def _open_standard_streams() -> None:

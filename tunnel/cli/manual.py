@@ -23,8 +23,8 @@ from pathlib import Path
 import click
 
 from tunnel import __version__
-from tunnel.cli.main import tunnel
-from tunnel.cli.tunnel_wg import tunnel_wg
+from tunnel.cli.bare import tunnel_wg
+from tunnel.cli.commands import tunnel
 from tunnel.config.quick_reference import REFERENCE, Setting
 
 _SPECIAL = {"\\": r"\(rs", "-": r"\-", "'": r"\(aq", "`": r"\(ga", "^": r"\(ha", "~": r"\(ti"}

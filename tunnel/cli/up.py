@@ -9,6 +9,7 @@ import click
 
 from tunnel.cli import background
 from tunnel.cli.completion import configured, files
+from tunnel.cli.interrupts import EndedAtOnce
 from tunnel.cli.places import IDENTITY, Places, pass_places
 from tunnel.errors import ConfigError
 
@@ -82,7 +83,8 @@ def up(
 
     config = interface.read()
     passphrase = find_passphrase(config, secret)
-    from tunnel.daemon.service import run
+    with EndedAtOnce():
+        from tunnel.daemon.service import run
 
     background.run_interface(
         interface.name,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from click.testing import CliRunner, Result
 
-from tunnel.cli.main import tunnel
+from tunnel.cli.commands import tunnel
 from tunnel.cli.places import Places
 
 REPOSITORY = Path(__file__).parents[3]

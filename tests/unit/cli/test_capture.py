@@ -5,7 +5,7 @@ import pytest
 from click.shell_completion import ShellComplete
 
 from tests.unit.cli.invoking import invoke, places_in
-from tunnel.cli.main import tunnel
+from tunnel.cli.commands import tunnel
 
 
 def test_keys_are_not_for_a_terminal() -> None:

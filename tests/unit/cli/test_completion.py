@@ -8,7 +8,7 @@ from click.shell_completion import BashComplete, CompletionItem
 
 from tests.unit.cli.invoking import places_in
 from tests.unit.cli.test_main import HEAVY
-from tunnel.cli.main import tunnel
+from tunnel.cli.commands import tunnel
 
 
 def offered(directory: Path, *words: str) -> list[CompletionItem]:
@@ -63,7 +63,7 @@ def test_a_path_and_a_file_are_left_to_the_shell(configured: Path) -> None:
 
 def test_tab_imports_nothing_heavy() -> None:
     code = (
-        "import sys; from tunnel.cli.main import tunnel\n"
+        "import sys; from tunnel.cli.commands import tunnel\n"
         "from click.shell_completion import BashComplete\n"
         "shell = BashComplete(tunnel, {}, 'tunnel', '_TUNNEL_COMPLETE')\n"
         "for words in (['up'], ['down'], ['status'], ['reload'], []): shell.get_completions(words, '')\n"

@@ -83,6 +83,36 @@ def test_nobody_reading_is_quiet(lines: int) -> None:
     assert (process.returncode, complaint) == (1, b"")
 
 
+def run_redirected(does: str, redirection: str) -> "subprocess.CompletedProcess[str]":
+    """A command that does `does`, with what it would print for `redirection` of a shell."""
+    code = (
+        "import click, sys; from tunnel.cli import ending; from tunnel.errors import TunnelError\n"
+        f"def do():\n    {does}\n"
+        "sys.exit(ending.run(click.Command('do', callback=do), 'tunnel'))"
+    )
+    command = ["sh", "-c", f'exec "$0" -c "$1" {redirection}', sys.executable, code]
+    return subprocess.run(command, timeout=20, check=False, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("does", ["click.echo('hello')", "print('hello')", "print('hello' * 10000)"])
+def test_output_that_cannot_be_written_is_one_line_and_1(does: str) -> None:
+    done = run_redirected(does, ">/dev/full")
+    assert (done.returncode, done.stderr) == (1, "tunnel: cannot write the output: No space left on device\n")
+
+
+@pytest.mark.parametrize(
+    ("does", "arguments", "status"), [("raise TunnelError('no')", "", 1), ("pass", "--frobnicate", 2)]
+)
+def test_an_error_that_cannot_be_printed_is_in_the_exit_status(does: str, arguments: str, status: int) -> None:
+    done = run_redirected(does, f"{arguments} 2>/dev/full")
+    assert (done.returncode, done.stdout, done.stderr) == (status, "", "")
+
+
+def test_a_full_disk_that_nobody_has_thought_of_is_a_bug() -> None:
+    done = run_redirected("raise OSError(28, 'No space left on device', '/var/lib/tunnel/x')", "")
+    assert "Traceback" in done.stderr
+
+
 @pytest.mark.parametrize("redirection", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_a_closed_standard_stream_is_as_good_as_none(redirection: str) -> None:
     code = (

@@ -13,7 +13,7 @@ from tunnel.control.events import EVENTS_VERSION, KINDS
 def test_a_line_says_that_we_listen_and_the_end_of_the_interface_ends_us(tmp_path: Path) -> None:
     with fake_daemon(tmp_path) as daemon:
         code = (
-            "import sys; from pathlib import Path; from tunnel.cli.main import tunnel\n"
+            "import sys; from pathlib import Path; from tunnel.cli.commands import tunnel\n"
             "from tunnel.cli.places import Places\n"
             "sys.exit(tunnel.main(['events'], obj=Places(Path(sys.argv[1])), standalone_mode=False))"
         )

@@ -5,7 +5,7 @@ import pytest
 
 from tests.unit.cli.invoking import invoke
 from tunnel import __version__
-from tunnel.cli.main import COMMANDS
+from tunnel.cli.commands import COMMANDS
 
 HEAVY = ("rich", "asyncio", "uvloop", "pyroute2", "asyncinotify", "logging.handlers", "tunnel.daemon.service")
 
@@ -37,7 +37,7 @@ def test_a_command_that_does_not_exist_is_wrong_usage() -> None:
 )
 def test_quick_commands_import_nothing_heavy(arguments: list[str]) -> None:
     code = (
-        "import sys; from tunnel.cli import ending; from tunnel.cli.main import tunnel\n"
+        "import sys; from tunnel.cli import ending; from tunnel.cli.commands import tunnel\n"
         f"ending.run(tunnel, 'tunnel', {arguments})\n"
         f"sys.exit(' '.join(name for name in {HEAVY} if name in sys.modules))"
     )

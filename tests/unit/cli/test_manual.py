@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 import pytest
 
-from tunnel.cli.main import tunnel
+from tunnel.cli.commands import tunnel
 from tunnel.cli.manual import escape, main, pages
 from tunnel.config.quick_reference import REFERENCE
 from tunnel.config.quick_sections import REPEATABLE, SETTINGS

@@ -262,7 +262,7 @@ def test_a_name_cannot_leave_the_directory(tmp_path: Path) -> None:
 def test_without_the_library_it_says_what_to_install() -> None:
     code = (
         "import sys; sys.modules['prometheus_client'] = None\n"
-        "from tunnel.cli import ending; from tunnel.cli.main import tunnel\n"
+        "from tunnel.cli import ending; from tunnel.cli.commands import tunnel\n"
         "sys.exit(ending.run(tunnel, 'tunnel', ['metrics']))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=False)

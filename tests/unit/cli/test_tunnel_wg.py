@@ -5,7 +5,7 @@ import pytest
 from click.testing import CliRunner
 
 from tunnel import __version__
-from tunnel.cli.tunnel_wg import bare, tunnel_wg
+from tunnel.cli.bare import bare, tunnel_wg
 from tunnel.config.model import Offload
 
 
@@ -35,10 +35,10 @@ def test_a_word_that_is_none_of_the_choices_is_a_usage_error(options: list[str])
 
 
 @pytest.mark.parametrize("flags", [[], ["-f"], ["--foreground"]])
-def test_an_impossible_name_is_one_line_and_1(flags: list[str]) -> None:
+def test_an_impossible_name_is_one_line_and_78(flags: list[str]) -> None:
     command = [sys.executable, "-m", "tunnel.cli.tunnel_wg", *flags, "two words"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
-    assert done.returncode == 1
+    assert done.returncode == 78
     assert done.stderr.startswith("tunnel: 'two words' is no interface name")
     assert done.stderr.count("\n") == 1
 

@@ -214,7 +214,7 @@ def test_on_a_terminal_the_passphrase_is_asked_for() -> None:
 def test_a_passphrase_for_a_configuration_with_a_key_is_refused_without_reading_certificates(tmp_path: Path) -> None:
     path = _write(tmp_path, GOOD)
     code = (
-        "import sys; from tunnel.cli import ending; from tunnel.cli.main import tunnel\n"
+        "import sys; from tunnel.cli import ending; from tunnel.cli.commands import tunnel\n"
         f"ending.run(tunnel, 'tunnel', ['up', {str(path)!r}, '--passphrase-file', '/secret'])\n"
         "sys.exit(' '.join(name for name in sys.modules if name.startswith('tunnel.pki')))"
     )
@@ -224,7 +224,7 @@ def test_a_passphrase_for_a_configuration_with_a_key_is_refused_without_reading_
 
 def test_the_help_is_there_before_anything_heavy_is() -> None:
     code = (
-        "import sys; from tunnel.cli import ending; from tunnel.cli.main import tunnel\n"
+        "import sys; from tunnel.cli import ending; from tunnel.cli.commands import tunnel\n"
         "ending.run(tunnel, 'tunnel', ['up', '--help'])\n"
         "sys.exit(' '.join(name for name in ('cryptography', 'tunnel.config', 'tunnel.daemon') if name in sys.modules))"
     )

@@ -16,7 +16,7 @@ import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import TextIO
+from contextlib import suppress
 
 import click
 
@@ -44,13 +44,13 @@ def run(command: click.Command, program: str, arguments: Sequence[str] | None = 
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
     except BrokenPipeError:
-        _give_up(sys.stdout)
+        _give_up_output()
         return FAILED
     except OSError as error:
         # Of a file of ours the module that writes it says so, as a `TunnelError`: this is our output.
         if error.errno not in _UNWRITABLE or error.filename is not None:
             raise
-        _give_up(sys.stdout)
+        _give_up_output()
         _print_error(f"cannot write the output: {error.strerror}")
         return FAILED
     return status if isinstance(status, int) else 0
@@ -61,17 +61,14 @@ def _print_error(text: str) -> None:
 
 
 def _print(on_stderr: Callable[[], None]) -> None:
-    """If it can be written; else the exit status has to do."""
-    try:
+    with suppress(OSError):  # then the exit status has to do
         on_stderr()
-    except OSError:
-        _give_up(sys.stderr)
 
 
-def _give_up(stream: TextIO) -> None:
+def _give_up_output() -> None:
     """What could not be written is dropped: the interpreter flushes once more at exit, and would complain then."""
     null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, stream.fileno())
+    os.dup2(null, sys.stdout.fileno())
     os.close(null)
 
 

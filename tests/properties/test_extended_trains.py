@@ -110,7 +110,7 @@ def test_a_burst_is_sealed_as_its_packets_are(kinds: list[tuple[int, int]], repe
     packets = [bytes([number % 251]) * length for number, (length, _) in enumerate(kinds)]
     flags = [flag for _, flag in kinds]
     lengths = list(map(len, packets))
-    trains = seal_extended_burst(keypair, slots_with(packets), lengths, flags, BurstArena(), Nonces())
+    trains = seal_extended_burst(keypair, slots_with(packets), lengths, flags, 1420, BurstArena(), Nonces())
     datagrams = [bytes(datagram) for train in trains for datagram in train.datagrams()]
     assert datagrams == sealed_one_by_one(packets, flags, is_aes=is_aes)
 

@@ -425,7 +425,7 @@ def test_control_frames_of_a_session_without_extensions_are_counted_and_nothing_
     assert right.received == [b"still here"]
 
 
-@pytest.mark.parametrize("frame", [b"\3", b"\x0f", b"\1\0\0\0", b"\1"])
+@pytest.mark.parametrize("frame", [b"\5", b"\x0f", b"\1\0\0\0", b"\1"])
 def test_control_frames_that_we_do_not_know_are_counted(frame: bytes) -> None:
     network, left, right = create_session()
     (peer,) = left.device._peers.values()

@@ -10,6 +10,7 @@ other towards one peer, make a train; fewer than `MIN_RUN` of them, and long one
 
 from collections.abc import Iterator, Sequence
 
+from tunnel.protocol.clamping import clamp_slots, clamp_train
 from tunnel.protocol.keypair import Keypair
 from tunnel.protocol.trains import Nonces, seal_extended_train, seal_train
 from tunnel.protocol.transport import MAX_PACKET, seal, seal_extended
@@ -75,23 +76,30 @@ def seal_burst(
     keypair: Keypair,
     slots: Sequence[memoryview],
     lengths: Sequence[int],
-    mtu: int,
+    longest: int,
     arena: BurstArena,
     nonces: Nonces,
 ) -> list[Train]:
-    """Seal ``slots[i][16:16 + lengths[i]]`` as message 4, in order, with consecutive counters."""
+    """Seal ``slots[i][16:16 + lengths[i]]`` as message 4, in order, with consecutive counters.
+
+    `longest` is what goes whole to the peer: no padding makes a packet longer, and no connection begins with more.
+    """
     if len(lengths) < MIN_RUN:
-        return [Train.single(datagram) for datagram in seal(keypair, slots, lengths, mtu)]
+        clamp_slots(slots, lengths, longest)
+        return [Train.single(datagram) for datagram in seal(keypair, slots, lengths, longest)]
     trains: list[Train] = []
-    padding_limit = min(mtu, MAX_PACKET)
+    padding_limit = min(longest, MAX_PACKET)
     for start, end in _runs([padded_length(length, padding_limit) for length in lengths]):
         padded = padded_length(lengths[start], padding_limit)
         train = arena.lay_out(slots[start:end], lengths[start:end], padded) if end - start >= MIN_RUN else None
         if train is not None:
+            clamp_train(train, longest)
             seal_train(keypair, train, nonces)
             trains.append(train)
         else:
-            trains += [Train.single(datagram) for datagram in seal(keypair, slots[start:end], lengths[start:end], mtu)]
+            part = slots[start:end], lengths[start:end]
+            clamp_slots(*part, longest)
+            trains += [Train.single(datagram) for datagram in seal(keypair, *part, longest)]
     return trains
 
 
@@ -100,20 +108,24 @@ def seal_extended_burst(
     slots: Sequence[memoryview],
     lengths: Sequence[int],
     flags: Sequence[int],
+    longest: int,
     arena: BurstArena,
     nonces: Nonces,
 ) -> list[Train]:
     """The same as message 5, without padding: packet i with ``flags[i]`` of `ExtendedFlag`."""
     if len(lengths) < MIN_RUN:
+        clamp_slots(slots, lengths, longest, flags)
         return [Train.single(datagram) for datagram in seal_extended(keypair, slots, lengths, flags)]
     trains: list[Train] = []
     for start, end in _runs(lengths, flags):
         part = slots[start:end], lengths[start:end]
         train = arena.lay_out(*part, lengths[start]) if end - start >= MIN_RUN else None
         if train is not None:
+            clamp_train(train, longest, flags[start])
             seal_extended_train(keypair, train, nonces, flags[start])
             trains.append(train)
         else:
+            clamp_slots(*part, longest, flags[start:end])
             trains += [Train.single(datagram) for datagram in seal_extended(keypair, *part, flags[start:end])]
     return trains
 

@@ -1,8 +1,10 @@
-"""Control frames towards one peer that is like us: hello and close (docs/protocol.md, "Extensions").
+"""Control frames towards one peer that is like us: hello, close, probes of the path (docs/protocol.md, "Extensions").
 
     data came under a keypair ─ say_hello_if_due ─▶ hello        the responder's, until it is answered
     hello ─ consume ─▶ keypair.extension ────────▶ hello        the initiator's answer
     close ─ consume ─▶ True: the peer went away
+    probe ─ consume ─────────────────────────────▶ probe ack      it arrived
+    probe ack ─ consume ─▶ PathProbes
 
 They are message 4, also between those who speak message 5, and nobody gets one whom we do not know to be like us.
 """
@@ -11,9 +13,19 @@ from tunnel.protocol.extension import Extension
 from tunnel.protocol.host import Host
 from tunnel.protocol.keypair import Keypair
 from tunnel.protocol.path import NetworkPath
+from tunnel.protocol.probing import PathProbes
 from tunnel.protocol.stats import DropReason, Drops
 from tunnel.protocol.transport import SLOT_OVERHEAD, seal
-from tunnel.wire.control import ControlKind, Hello, pack_close, pack_hello, parse_hello
+from tunnel.wire.control import (
+    ControlKind,
+    Hello,
+    pack_close,
+    pack_hello,
+    pack_probe_ack,
+    parse_hello,
+    parse_probe,
+    parse_probe_ack,
+)
 from tunnel.wire.messages import TRANSPORT_HEADER_SIZE
 from tunnel.wire.train import Train
 
@@ -21,10 +33,11 @@ from tunnel.wire.train import Train
 class Control:
     """What is agreed on lies in the `Extension` of each keypair; here is how it is said."""
 
-    __slots__ = ("_drops", "_host", "_path")
+    __slots__ = ("_drops", "_host", "_path", "_probes")
 
-    def __init__(self, path: NetworkPath, drops: Drops, host: Host) -> None:
+    def __init__(self, path: NetworkPath, probes: PathProbes, drops: Drops, host: Host) -> None:
         self._path = path
+        self._probes = probes
         self._drops = drops
         self._host = host
 
@@ -45,6 +58,11 @@ class Control:
         hello = parse_hello(frame)
         if extension is None:
             self._drops.count(DropReason.UNEXPECTED_CONTROL)
+        elif (number := parse_probe(frame)) is not None:
+            self.send(keypair, pack_probe_ack(number), now)
+        elif (number := parse_probe_ack(frame)) is not None:
+            if not self._probes.acknowledged(number, keypair.peer, now):
+                self._drops.count(DropReason.UNEXPECTED_CONTROL)
         elif hello is not None:
             extension.consume_hello(hello)
             if keypair.is_initiator:

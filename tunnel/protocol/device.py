@@ -73,7 +73,10 @@ class Device:
 
     @mtu.setter
     def mtu(self, mtu: int) -> None:
-        self._host.mtu = mtu
+        if mtu != self._host.mtu:
+            self._host.mtu = mtu
+            for peer in self._peers.values():
+                peer.path.mtu.reset()
 
     @property
     def addresses(self) -> Sequence[IPInterface]:

@@ -5,6 +5,7 @@ A peer takes what it needs from here and puts what it makes here; it never sees 
 
 from collections.abc import Callable
 from ipaddress import IPv4Interface, IPv6Interface
+from math import inf
 from typing import TYPE_CHECKING
 
 from tunnel.endpoint import Endpoint
@@ -15,6 +16,7 @@ from tunnel.protocol.constants import REKEY_TIMEOUT_JITTER
 from tunnel.protocol.credentials import Credentials
 from tunnel.protocol.events import Event
 from tunnel.protocol.indextable import IndexTable
+from tunnel.protocol.ratelimiter import RateLimiter
 from tunnel.protocol.stats import Drops
 from tunnel.protocol.trains import Nonces
 from tunnel.wire.control import Capability
@@ -44,6 +46,8 @@ class Host:
     `addresses` are those of that interface.
     `offered` is what we take from peers that are like us (see `tunnel.protocol.extension`); None: plain WireGuard.
     `credentials` are what we show to peers with certificates; None: there are none to us.
+    `probing_due` is when any peer may ask again whether large data arrives; `refusals` limits what we tell senders of
+    packets that are too big.
     `key_log` is told every ephemeral key of a WireGuard handshake before it is used; None: they are nobody's but ours.
     """
 
@@ -65,6 +69,8 @@ class Host:
         "oversized",
         "packets",
         "probes",
+        "probing_due",
+        "refusals",
         "rng",
         "stamp",
     )
@@ -85,6 +91,8 @@ class Host:
         self.nonces = Nonces()
         self.burst = BurstArena()
         self.datagrams: list[tuple[Train, Endpoint]] = []
+        self.probing_due = -inf
+        self.refusals = RateLimiter()
         self.probes: list[tuple[memoryview, Endpoint]] = []
         self.oversized: list[Oversized] = []
         self.packets: list[Train] = []

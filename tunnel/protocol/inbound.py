@@ -3,6 +3,7 @@
     opened train ─▶ all packets whole, of one source      looked up once, goes on as it is        mostly so
                  ─▶ one by one ─▶ empty                   a keepalive
                                 ─▶ control frame          to `frames`
+                                ─▶ echo reply             to `PathProbes`, if it answers one of ours
                                 ─▶ not whole              dropped
                                 ─▶ packet ─ allowed IPs ─▶ host.packets
 
@@ -11,12 +12,21 @@ Whether slices are sound is seen where they are put together (`tunnel.offload.sl
 
 from typing import TYPE_CHECKING
 
+from tunnel.protocol.clamping import clamp_opened
 from tunnel.protocol.host import Host
 from tunnel.protocol.stats import DropReason
 from tunnel.protocol.trains import has_one_source, has_uniform_packets
 from tunnel.wire import ip
 from tunnel.wire.control import is_control
-from tunnel.wire.messages import TAG_SIZE, TRANSPORT_HEADER_SIZE, ExtendedFlag, MessageType
+from tunnel.wire.icmp import MAX_ECHO_SIZE
+from tunnel.wire.messages import (
+    PADDING,
+    TAG_SIZE,
+    TRANSPORT_HEADER_SIZE,
+    TRANSPORT_OVERHEAD,
+    ExtendedFlag,
+    MessageType,
+)
 from tunnel.wire.train import Train
 
 if TYPE_CHECKING:
@@ -24,23 +34,29 @@ if TYPE_CHECKING:
 
 _EXTENDED_DATA = int(MessageType.EXTENDED_DATA)
 _SLICE = int(ExtendedFlag.SLICE)
+_MAX_ECHO = TRANSPORT_OVERHEAD + MAX_ECHO_SIZE + PADDING
 
 
-def hand_on(train: Train, peer: "Peer", host: Host, frames: list[memoryview]) -> bool:
+def hand_on(train: Train, peer: "Peer", host: Host, frames: list[memoryview], now: float) -> bool:
     """Give the packets whose source `peer` may use to the host; return whether any was more than a keepalive.
 
     Control frames, which count as keepalives, are appended to `frames`.
     """
     if train.count == 1:
-        return _hand_on_single(train, peer, host, frames)
-    if _is_uniform(train):
+        return _hand_on_single(train, peer, host, frames, now)
+    if not _may_have_echo(train, peer) and _is_uniform(train):
         _hand_on_allowed(train, peer, host)
         return True
-    has_data = [_hand_on_single(Train.single(datagram), peer, host, frames) for datagram in train.datagrams()]
+    has_data = [_hand_on_single(Train.single(datagram), peer, host, frames, now) for datagram in train.datagrams()]
     return any(has_data)
 
 
-def _hand_on_single(single: Train, peer: "Peer", host: Host, frames: list[memoryview]) -> bool:
+def _may_have_echo(train: Train, peer: "Peer") -> bool:
+    """Whether it must be looked at one by one: what is small, the end of a train at least, may answer a probe."""
+    return train.last <= _MAX_ECHO and peer.probes.awaits_echo
+
+
+def _hand_on_single(single: Train, peer: "Peer", host: Host, frames: list[memoryview], now: float) -> bool:
     packet = single.buffer[TRANSPORT_HEADER_SIZE : single.size - TAG_SIZE]
     if not packet:
         return False
@@ -49,7 +65,7 @@ def _hand_on_single(single: Train, peer: "Peer", host: Host, frames: list[memory
         return False
     if ip.total_length(packet) is None and not _is_sliced(single):
         peer.drops.count(DropReason.MALFORMED_PACKET)
-    else:
+    elif not (_may_have_echo(single, peer) and peer.probes.consume_echo(packet, peer, now)):
         _hand_on_allowed(single, peer, host)
     return True
 
@@ -58,6 +74,7 @@ def _hand_on_allowed(train: Train, peer: "Peer", host: Host) -> None:
     """All of one source."""
     source = ip.source(train.buffer[TRANSPORT_HEADER_SIZE : train.size - TAG_SIZE])
     if source and host.allowed_ips.lookup(source) is peer:
+        clamp_opened(train, min(host.mtu, peer.limit))
         host.packets.append(train)
     else:
         peer.drops.count(DropReason.SOURCE_NOT_ALLOWED, train.count)

@@ -25,11 +25,15 @@ from tunnel.protocol.inbound import hand_on
 from tunnel.protocol.keypair import Keypair, Keypairs
 from tunnel.protocol.opening import open_train
 from tunnel.protocol.path import NetworkPath
+from tunnel.protocol.path_mtu import LARGE_PACKET
+from tunnel.protocol.probing import PathProbes
 from tunnel.protocol.staged import StagedPackets
 from tunnel.protocol.stats import DropReason, Drops
 from tunnel.protocol.timers import Timer, Timers
+from tunnel.protocol.too_big import pieces, tell_sender
 from tunnel.protocol.trains import seal_extended_train, seal_train
 from tunnel.protocol.transport import MAX_PACKET, SLOT_OVERHEAD
+from tunnel.wire import ip
 from tunnel.wire.checksum import complete_checksum
 from tunnel.wire.control import Capability
 from tunnel.wire.messages import TRANSPORT_HEADER_SIZE, ExtendedFlag, Initiation, Response
@@ -53,7 +57,8 @@ class Peer:
         self.timers = Timers(host.jitter)
         self.path = NetworkPath(public_key, self.timers, host)
         self.handshakes = Handshakes(self.path, self.drops, host)
-        self.control = Control(self.path, self.drops, host)
+        self.probes = PathProbes(self.path, host)
+        self.control = Control(self.path, self.probes, self.drops, host)
         self.keypairs = Keypairs()
         self._host = host
         self._staged = StagedPackets()
@@ -68,6 +73,15 @@ class Peer:
         if self.path.endpoint is None:
             self.drops.count(DropReason.NO_ENDPOINT, len(lengths))
             return
+        limit = self.path.mtu.limit
+        if limit < MAX_PACKET and max(lengths) > limit:
+            slots, lengths, flags = self._set_aside(slots, lengths, flags, now)
+        self._send(slots, lengths, now, flags)
+
+    def _send(self, slots: Sequence[memoryview], lengths: Sequence[int], now: float, flags: Sequence[int]) -> None:
+        """All that fit the path, or must go as they are."""
+        if not lengths:
+            return
         takes = self.takes(now)
         if flags and (takes is None or not takes & _TAKES_PARTIAL):
             _complete_checksums(slots, lengths, flags)
@@ -77,14 +91,17 @@ class Peer:
             self.drops.count(DropReason.STAGED_OVERFLOW, self._staged.add(slots, lengths))
             self.handshakes.initiate(now)
             return
-        host = self._host
+        host, longest = self._host, min(self._host.mtu, self.path.mtu.limit)
         if takes is None:
-            trains = seal_burst(keypair, slots, lengths, host.mtu, host.burst, host.nonces)
+            trains = seal_burst(keypair, slots, lengths, longest, host.burst, host.nonces)
         else:
-            trains = seal_extended_burst(keypair, slots, lengths, flags or bytes(len(lengths)), host.burst, host.nonces)
+            flags = flags or bytes(len(lengths))
+            trains = seal_extended_burst(keypair, slots, lengths, flags, longest, host.burst, host.nonces)
         self.path.transmit(trains, now)
         if any(lengths):
             self.timers.data_sent(now)
+        if now >= self.path.mtu.due and max(lengths) > LARGE_PACKET:
+            self.probes.large_data_sent(self, keypair, now)
         self.handshakes.rekey_after_sending(keypair, now)
 
     def takes(self, now: float) -> int | None:
@@ -100,7 +117,7 @@ class Peer:
 
         Unless the path is known to be narrow, that is more than the interface ever asks for.
         """
-        return MAX_PACKET
+        return self.path.mtu.limit
 
     def too_big(self, packet: memoryview, now: float) -> None:
         """A packet for the peer, its checksum complete, is longer than `limit`, and cannot be cut as TCP can.
@@ -108,6 +125,34 @@ class Peer:
         Its sender is told the limit. What may be fragmented (IPv4 without "don't fragment") is, and goes on; IPv6 that
         has no more than the 1280 bytes which every link must carry goes on as it is.
         """
+        if ip.total_length(packet) is None:
+            self.drops.count(DropReason.MALFORMED_PACKET)
+            return
+        parts = pieces(packet, self.limit)
+        if parts:
+            slots = [bytes(TRANSPORT_HEADER_SIZE) + part + bytes(SLOT_OVERHEAD) for part in parts]
+            self._send([memoryview(bytearray(slot)) for slot in slots], [len(part) for part in parts], now, ())
+            return
+        self.drops.count(DropReason.PATH_TOO_NARROW)
+        error = tell_sender(packet, self.limit, self._host.refusals, now)
+        if error is not None:
+            self._host.packets.append(error)
+
+    def _set_aside(
+        self, slots: Sequence[memoryview], lengths: Sequence[int], flags: Sequence[int], now: float
+    ) -> tuple[list[memoryview], list[int], list[int]]:
+        """What does not fit the path goes to `Host.oversized`; what is left is returned."""
+        limit, keypair = self.limit, self.keypairs.current
+        fitting = []
+        for slot, length, flag in zip(slots, lengths, flags or bytes(len(lengths)), strict=False):
+            if length > limit:
+                self._host.oversized.append((self, slot, length, flag))
+            else:
+                fitting.append((slot, length, flag))
+        if now >= self.path.mtu.due and keypair is not None and keypair.can_send(1, now):
+            self.probes.large_data_sent(self, keypair, now)
+        kept_flags = [flag for _, _, flag in fitting] if flags else []
+        return [slot for slot, _, _ in fitting], [length for _, length, _ in fitting], kept_flags
 
     def send_keepalive(self, now: float) -> None:
         """An empty packet, unless staged packets do as well."""
@@ -142,7 +187,7 @@ class Peer:
         self.control.say_hello_if_due(keypair, now)
         self.handshakes.rekey_after_receiving(self.keypairs.current, now)
         frames: list[memoryview] = []
-        has_data = [hand_on(train, self, self._host, frames) for train in opened]
+        has_data = [hand_on(train, self, self._host, frames, now) for train in opened]
         for frame in frames:
             if self.control.consume(keypair, frame, now):
                 self._closed(keypair)
@@ -171,6 +216,8 @@ class Peer:
             seal_extended_train(keypair, outbound.train, self._host.nonces, 0)
         self.path.transmit([outbound.train], now)
         self.timers.data_sent(now)
+        if now >= self.path.mtu.due and outbound.packet_length > LARGE_PACKET:
+            self.probes.large_data_sent(self, keypair, now)
         self.handshakes.rekey_after_sending(keypair, now)
 
     # ── sessions ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -268,6 +315,8 @@ class Peer:
                     self.timers.keepalive_due(now)
                 case Timer.PERSISTENT_KEEPALIVE:
                     self.send_keepalive(now)
+                case Timer.PATH_PROBE:
+                    self.probes.expire(self, now)
 
     def _zero_keys(self) -> None:
         """All keys go; a handshake under way stays, which after a suspend may have begun a moment ago."""
@@ -301,6 +350,7 @@ class Peer:
             self.control.say_close(self.keypairs.current, now)
         self._drop_staged()
         self.timers.stop()
+        self.path.mtu.reset()
         self.forget_keys()
         self.handshakes.wait_no_longer()
 
@@ -329,6 +379,8 @@ class Peer:
             tx_bytes=self.path.tx_bytes,
             drops=self.drops.nonzero(),
             extensions=() if extension is None else tuple(extension.names()),
+            path_mtu=self.path.mtu.size if self.path.mtu.is_known else None,
+            max_packet=self.path.mtu.max_packet if self.path.mtu.is_narrow else None,
         )
 
 

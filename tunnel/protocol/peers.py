@@ -63,7 +63,7 @@ class PeerTable(dict[PublicKey, Peer]):
             peer.handshakes.preshared_key = patch.preshared_key
         before = peer.path.endpoint
         if patch.endpoint is not None:
-            peer.path.endpoint = patch.endpoint
+            peer.path.move(patch.endpoint)
         if patch.replace_allowed_ips:
             self._host.allowed_ips.remove_peer(peer)
         for change in patch.allowed_ips:

@@ -1,4 +1,4 @@
-"""The five timers of one peer (WireGuard paper, sections 6.1 to 6.5).
+"""The five timers of one peer (WireGuard paper, sections 6.1 to 6.5), and that of its path MTU.
 
 Each timer is a deadline, infinite when it is not pending. What happens to the peer is told in past-tense events, which
 set and clear deadlines; the device asks for the earliest one and hands back those that are due. No callback, no clock.
@@ -9,6 +9,7 @@ set and clear deadlines; the device asks for the earliest one and hands back tho
     NEW_HANDSHAKE         data sent                                anything received        initiate: we hear nothing
     ZERO_KEYS             session derived, giving up               session derived: moves   forget all keys
     PERSISTENT_KEEPALIVE  anything sent or received                switched off             send a keepalive
+    PATH_PROBE            probes sent                              answered                 see what is known now
 """
 
 from collections.abc import Callable
@@ -31,6 +32,7 @@ class Timer(IntEnum):
     NEW_HANDSHAKE = 2
     SEND_KEEPALIVE = 3
     PERSISTENT_KEEPALIVE = 4
+    PATH_PROBE = 5
 
 
 class Timers:
@@ -116,6 +118,10 @@ class Timers:
         """The peer is gone: nobody is there who waits for a keepalive, or could answer."""
         self._deadlines[Timer.SEND_KEEPALIVE] = inf
         self._deadlines[Timer.NEW_HANDSHAKE] = inf
+
+    def path_probed(self, deadline: float) -> None:
+        """Answers are expected until then; none, if that is infinite."""
+        self._deadlines[Timer.PATH_PROBE] = deadline
 
     def stop(self) -> None:
         self._deadlines = [inf] * len(Timer)

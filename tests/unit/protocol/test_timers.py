@@ -201,6 +201,7 @@ def test_timers_that_are_due_at_once_come_with_zeroing_first() -> None:
     timers.session_derived(NOW)
     timers.persistent_keepalive_changed(25)
     timers.any_authenticated_packet_traversed(NOW)
+    timers.path_probed(NOW + 1)
     assert timers.take_due(NOW + 1000) == list(Timer)
 
 

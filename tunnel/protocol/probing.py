@@ -1,0 +1,153 @@
+"""Probes of the path to one peer: what `PathMtu` asks, made into datagrams, and the answers.
+
+    a peer like us    message 4: probe, zeros up to the size        ◀── message 4: probe ack
+    a stock peer      message 4: echo request, zeros up to the size ◀── message 4: echo reply, which is for us alone
+
+Every WireGuard cuts off what follows the IP packet in a message 4. So an echo request of 28 or 48 bytes in a datagram
+of any size is answered with a small reply, if somebody who answers pings is at an address of the peer. It comes from
+our own inner address, with an identifier that nobody else uses.
+
+A probe is nobody's data: it touches no timer, so that losing it, for which it is made, means nothing else.
+"""
+
+from collections.abc import Iterable, Iterator
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+from tunnel.config.patch import IPNetwork
+from tunnel.protocol.events import PathMtuChanged
+from tunnel.protocol.host import Host
+from tunnel.protocol.keypair import Keypair
+from tunnel.protocol.path import NetworkPath
+from tunnel.protocol.path_mtu import Probe
+from tunnel.protocol.transport import MAX_PACKET, SLOT_OVERHEAD, seal
+from tunnel.wire.control import pack_probe
+from tunnel.wire.icmp import Echo, pack_echo_request, parse_echo_reply
+from tunnel.wire.messages import TRANSPORT_HEADER_SIZE, TRANSPORT_OVERHEAD
+
+if TYPE_CHECKING:
+    from tunnel.protocol.peer import Peer
+
+OUTER_HEADERS = {4: 20 + 8, 6: 40 + 8}
+"""Bytes of outer IP and UDP, by version."""
+
+CONFIRMATIONS_INTERVAL = 1 / 20
+"""Seconds between rounds that begin, for a whole device: a thousand busy peers cost no more than ten."""
+
+WIDEST_NETWORK = {4: 8, 6: 32}
+"""Prefix lengths: in a wider one it is anybody's guess who has its first address."""
+
+
+class PathProbes:
+    """Along `path`. What is sent goes into `host.probes`. The peer is an argument, so that nothing here keeps it."""
+
+    __slots__ = ("_echo", "_host", "_identifier", "_path", "_told")
+
+    def __init__(self, path: NetworkPath, host: Host) -> None:
+        self._path = path
+        self._host = host
+        self._identifier: int | None = None
+        self._echo: Echo | None = None
+        self._told: int | None = None
+
+    @property
+    def awaits_echo(self) -> bool:
+        """Whether an echo reply may come that is for us."""
+        return self._echo is not None and self._path.mtu.awaits_answers
+
+    def large_data_sent(self, peer: "Peer", keypair: Keypair, now: float) -> None:
+        """Packets longer than `LARGE_PACKET` went to the peer, and it is time to ask whether they arrive."""
+        host, path = self._host, self._path
+        assert path.endpoint is not None
+        if now < host.probing_due:
+            return
+        self._echo = self._choose_echo(peer) if keypair.takes is None else None
+        if keypair.takes is None and self._echo is None:
+            path.mtu.put_off(now)
+            return
+        host.probing_due = now + CONFIRMATIONS_INTERVAL
+        version = 6 if path.endpoint.is_ipv6 else 4
+        overhead = OUTER_HEADERS[version] + TRANSPORT_OVERHEAD
+        self._send(path.mtu.begin(min(host.mtu, MAX_PACKET), overhead, version, now), peer, now)
+
+    def acknowledged(self, number: int, peer: "Peer", now: float) -> bool:
+        """The probe with that number arrived; False if there is none."""
+        probes = self._path.mtu.answered(number, now)
+        if probes is None:
+            return False
+        self._send(probes, peer, now)
+        return True
+
+    def consume_echo(self, packet: memoryview, peer: "Peer", now: float) -> bool:
+        """Whether a packet that came from the peer answers one of ours; if so it is for nobody else."""
+        reply = parse_echo_reply(packet)
+        if reply is None or self._echo is None or reply[:3] != self._echo.answer[:3]:
+            return False
+        return self.acknowledged(reply.number, peer, now)
+
+    def expire(self, peer: "Peer", now: float) -> None:
+        """No more answers are to be expected."""
+        self._send(self._path.mtu.expire(now), peer, now)
+
+    def _send(self, probes: Iterable[Probe], peer: "Peer", now: float) -> None:
+        """Without a session nothing is sent, and so nothing is answered."""
+        path, endpoint, keypair = self._path, self._path.endpoint, peer.keypairs.current
+        for number, size in probes:
+            if keypair is None or endpoint is None or not keypair.can_send(1, now):
+                break
+            length = size - OUTER_HEADERS[6 if endpoint.is_ipv6 else 4] - TRANSPORT_OVERHEAD
+            content = self._content(number, length)
+            slot = memoryview(bytearray(length + SLOT_OVERHEAD))
+            slot[TRANSPORT_HEADER_SIZE : TRANSPORT_HEADER_SIZE + len(content)] = content
+            (datagram,) = seal(keypair, [slot], [length], length)
+            self._host.probes.append((datagram, endpoint))
+            path.tx_bytes += len(datagram)
+        path.timers.path_probed(path.mtu.deadline)
+        self._tell()
+
+    def _content(self, number: int, length: int) -> bytes:
+        if self._echo is None:
+            return pack_probe(number, length)
+        return pack_echo_request(self._echo._replace(number=number))
+
+    def _tell(self) -> None:
+        """Of what was found out, when it is certain; that a path is as wide as we need is nothing to tell at first."""
+        mtu = self._path.mtu
+        if not mtu.is_settled or not mtu.is_known:
+            return
+        narrow = mtu.size if mtu.is_narrow else None
+        if narrow != self._told:
+            self._told = narrow
+            event = PathMtuChanged(self._path.public_key, mtu.size, mtu.max_packet)
+            self._host.events.append(event)
+
+    # ── whom to ping ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _choose_echo(self, peer: "Peer") -> Echo | None:
+        """From an address of ours to one of the peer's, where somebody may answer; None if there is none."""
+        if self._identifier is None:
+            self._identifier = int.from_bytes(self._host.rng(2), "big")
+        ours = {interface.ip.packed: interface for interface in self._host.addresses}
+        for destination in self._candidates(peer):
+            if destination in ours or self._host.allowed_ips.lookup(destination) is not peer:
+                continue
+            sources = [address for address in ours if len(address) == len(destination)]
+            near = [address for address in sources if ip_address(destination) in ours[address].network]
+            for source in near or sources:
+                return Echo(source, destination, self._identifier, 0)
+        return None
+
+    def _candidates(self, peer: "Peer") -> Iterator[bytes]:
+        """Addresses that may be the peer's own: single ones, first hosts of its networks, of the subnets we are in."""
+        networks = self._host.allowed_ips.networks_of(peer)
+        for network in sorted(networks, key=lambda network: network.max_prefixlen - network.prefixlen):
+            if network.prefixlen >= WIDEST_NETWORK[network.version]:
+                yield _first_host(network)
+        for interface in self._host.addresses:
+            yield _first_host(interface.network)
+
+
+def _first_host(network: IPNetwork) -> bytes:
+    """The only address, or the one after the network's own."""
+    first = network.network_address
+    return (first if network.num_addresses <= 2 else first + 1).packed

@@ -199,6 +199,29 @@ def test_after_a_restart_who_sends_is_back_within_18_seconds(age: float) -> None
     assert gateway.host.received
 
 
+@pytest.mark.parametrize("every", [0.05, None], ids=["busy", "idle"])
+@pytest.mark.parametrize(("gone", "back"), [(0.3, 1.0), (0.9, 1.0), (1.3, 3.0), (4.0, 7.0)])
+def test_a_gateway_that_is_restarted_politely_is_found_with_the_next_question(
+    gone: float, back: float, every: float | None
+) -> None:
+    """What was said to it while it was down goes unanswered, and keeps nobody from beginning anew."""
+    if Network.offered is None:
+        pytest.skip("nobody says farewell")
+    site = Site()
+    gateway, client = site.gateway(), site.client()
+    site.connect(client, gateway=gateway)
+    site.network.run(30)
+    since = site.network.clock.now()
+    gateway.stop()
+    while not client.has_session(gateway) or not gateway.has_session(client):
+        site.network.run(every or 0.05)
+        if every:
+            client.host.send_to(gateway.host, b"hello")
+        if gateway.host not in site.network.hosts and site.network.clock.now() - since >= gone:
+            gateway.restart()
+    assert site.network.clock.now() - since < back + 0.5
+
+
 def test_after_a_restart_the_silent_are_back_with_the_next_rekeying() -> None:
     site = Site()
     gateway = site.gateway()

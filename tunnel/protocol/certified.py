@@ -42,6 +42,9 @@ from tunnel.wire.messages import COOKIE_SIZE, Buffer, CookieReply
 from tunnel.wire.tai64n import STAMP_SIZE
 from tunnel.wire.train import Train
 
+TOGETHER = 0.5
+"""Seconds between two messages to one place that may well be answered in the other order."""
+
 _CHAIN_START = STAMP_SIZE + COOKIE_SIZE
 """In the payload of message 18."""
 
@@ -111,7 +114,7 @@ class CertifiedHandshakes:
         peer = self._accept(patch, chain, now)
         if peer is not None:
             peer.handshakes.keep_cookie(cookie, now)
-            if not _is_calling(peer, enquiry.endpoint):
+            if not _is_calling(peer, enquiry):
                 peer.path.endpoint = enquiry.endpoint
                 peer.handshakes.wait_no_longer()
                 peer.handshakes.initiate(now)
@@ -226,16 +229,17 @@ class CertifiedHandshakes:
         return peer
 
 
-def _is_calling(peer: Peer, endpoint: Endpoint) -> bool:
-    """Whether a message 18 is on its way there, or is about to be repeated.
+def _is_calling(peer: Peer, enquiry: Enquiry) -> bool:
+    """Whether a message 18 is on its way there, sent not long before the question that has been answered.
 
     Then another one would only do harm: the response may be here already, and wait behind us for its turn, and to the
-    other side the two would be a flood.
+    other side the two would be a flood. One that is older was not heard: nobody was there, who now is.
     """
-    pending, place = peer.handshakes.pending, peer.path.endpoint
+    pending, place, endpoint = peer.handshakes.pending, peer.path.endpoint, enquiry.endpoint
     return (
         pending is not None
         and pending.is_certified
+        and pending.sent_at > enquiry.asked_at - TOGETHER
         and peer.timers.is_pending(Timer.RETRANSMIT)
         and place is not None
         and (place.host, place.port) == (endpoint.host, endpoint.port)

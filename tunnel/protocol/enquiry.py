@@ -12,6 +12,8 @@ Who can see our requests needs no key at all to have them answered by others: he
 back to us. So a chain that is refused does not use up the question, and our own is no answer.
 """
 
+from math import inf
+
 from tunnel.endpoint import Endpoint
 from tunnel.keys import Rng
 from tunnel.noise.primitives import hash_, xopen, xseal
@@ -57,11 +59,13 @@ def create_answer(request: bytes, authority: AuthorityId, cookie: bytes, chain: 
 class Enquiry:
     """One question, to one endpoint, until it is answered: repeated word for word, so that any answer will do."""
 
-    __slots__ = ("_authority", "_cookie", "_mac1", "_nonce", "_refused", "endpoint", "local_index")
+    __slots__ = ("_authority", "_cookie", "_mac1", "_nonce", "_refused", "asked_at", "endpoint", "local_index")
 
     def __init__(self, authority: AuthorityId, endpoint: Endpoint, nonce: bytes) -> None:
         self.endpoint = endpoint
         self.local_index = 0
+        self.asked_at = -inf
+        """When the request that may be answered now was sent."""
         self._authority = authority
         self._nonce = nonce
         self._mac1 = b""
@@ -73,6 +77,7 @@ class Enquiry:
         packed = pack_certificate_request(CertificateRequest(self.local_index, self._nonce))
         request = self._cookie.add_macs(packed, now)
         self._mac1 = mac1_of(request)
+        self.asked_at = now
         return request
 
     def open_answer(self, message: CertificateAnswer) -> tuple[bytes, Chain] | None:

@@ -74,16 +74,17 @@ if TYPE_CHECKING:
 class PendingHandshake:
     """An initiation that we sent to `public_key` and whose response may still come: message 19 if `is_certified`."""
 
-    __slots__ = ("initiator", "is_certified", "local_index", "offered", "public_key")
+    __slots__ = ("initiator", "is_certified", "local_index", "offered", "public_key", "sent_at")
 
     def __init__(
-        self, public_key: PublicKey, initiator: Initiator, offered: Capability | None, is_certified: bool
+        self, public_key: PublicKey, initiator: Initiator, offered: Capability | None, is_certified: bool, now: float
     ) -> None:
         self.public_key = public_key
         self.initiator = initiator
         self.local_index = 0
         self.offered = offered
         self.is_certified = is_certified
+        self.sent_at = now
 
 
 class Handshakes:
@@ -334,7 +335,7 @@ class Handshakes:
     def _send_initiation(self, initiator: Initiator, now: float) -> None:
         host = self._host
         self.forget_pending()
-        pending = PendingHandshake(self._path.public_key, initiator, host.offered, self.is_certified)
+        pending = PendingHandshake(self._path.public_key, initiator, host.offered, self.is_certified, now)
         self.pending = pending
         index = pending.local_index = host.indices.insert(pending)
         stamp = host.stamp() if host.offered is None else tag_stamp(host.stamp())

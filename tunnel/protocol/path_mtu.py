@@ -163,10 +163,11 @@ class PathMtu:
         if not self._table:
             self.due = inf
             return []
+        if self._round_trip is None or self._failures:
+            return self._start(Round.CONFIRM, [SMALL_PROBE, self.size], now)
         if self.is_narrow and now >= self._raise_at:
             return self._start(Round.RAISE, [self.size, *self._above(), self.full], now)
-        is_anybody_there = self._round_trip is None or self._failures > 0
-        return self._start(Round.CONFIRM, [SMALL_PROBE, self.size] if is_anybody_there else [self.size], now)
+        return self._start(Round.CONFIRM, [self.size], now)
 
     def put_off(self, now: float) -> None:
         """There is no way to ask just now."""

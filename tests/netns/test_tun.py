@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import os
 import select
 import socket
 import struct
@@ -15,7 +16,7 @@ import pytest
 from tunnel.config.model import Offload
 from tunnel.errors import TunDeviceError
 from tunnel.testing.namespaces import Namespace
-from tunnel.tun.attach import IFF_VNET_HDR, TUNGETFEATURES
+from tunnel.tun.attach import IFF_VNET_HDR, TUNGETFEATURES, attached_to
 from tunnel.tun.device import Frame, TunDevice
 from tunnel.wire.virtio import PLAIN, VIRTIO_HEADER_SIZE
 
@@ -153,6 +154,47 @@ def test_closing_removes_the_interface(host: Namespace, device: TunDevice) -> No
     assert host.links() == ["wg0"]
     device.close()
     assert host.links() == []
+
+
+@pytest.mark.parametrize("offload", [Offload.AUTO, Offload.OFF, Offload.RECEIVE])
+def test_a_copy_of_the_descriptor_keeps_the_interface_and_what_waits_in_it(host: Namespace, offload: Offload) -> None:
+    with host.enter():
+        before = TunDevice.create("wg0")
+        sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    host.ip("link", "set", "wg0", "addrgenmode", "none")
+    host.ip("address", "add", "10.7.0.1/24", "dev", "wg0")
+    host.ip("link", "set", "wg0", "up")
+    index = host.ip("-o", "link", "show", "wg0").split(":")[0]
+    kept = os.dup(before.fileno())
+    before.close()
+    with sender:
+        sender.sendto(b"waiting", ("10.7.0.2", 9))
+    with host.enter():
+        assert attached_to(kept) == "wg0"
+        assert TunDevice.adopt(kept, "wg1") is None
+        after = TunDevice.adopt(kept, "wg0", offload)
+    assert after is not None
+    assert attached_to(kept) is None, "that one is in another namespace"
+    frames = buffers(2)
+    (length,) = after.read(frames)
+    assert b"waiting" in bytes(frames[0][:length])
+    assert host.ip("-o", "link", "show", "wg0").split(":")[0] == index
+    assert "10.7.0.1/24" in host.ip("address")
+    assert bool(after.receive_offloads) == offload.receives
+    assert bool(after.send_offloads) == offload.sends
+    after.close()
+    assert host.links() == []
+
+
+def test_what_is_no_such_interface_is_not_taken_on(host: Namespace) -> None:
+    with host.enter(), open(os.devnull, "rb") as null:
+        assert attached_to(null.fileno()) is None
+        assert TunDevice.adopt(null.fileno(), "wg0") is None
+        device = TunDevice.create("wg0")
+        host.ip("link", "delete", "wg0")
+        assert attached_to(device.fileno()) is None
+        assert TunDevice.adopt(device.fileno(), "wg0") is None
+        device.close()
 
 
 def test_a_name_that_is_taken_is_left_alone(host: Namespace) -> None:

@@ -5,6 +5,7 @@
     half of WatchdogSec ─▶ a turn of the pipeline ─▶ WATCHDOG=1                 no turn, no word: systemd restarts us
     reload ──────────────▶ RELOADING=1 ─▶ files are read ─▶ READY=1
     SIGTERM, down ───────▶ STOPPING=1
+    SIGTERM ─────────────▶ FDSTORE=1           what the next process may go on with (`tunnel.daemon.handover`)
 
 A message is one datagram of ``NAME=value`` lines to the socket that ``$NOTIFY_SOCKET`` names: a path, or with ``@`` in
 front a name in the abstract namespace (unix(7)). Without the variable nobody wants to know, and nothing is done. The
@@ -15,6 +16,7 @@ It is a reload if systemd runs us, or if there is no terminal that could be clos
 with it ignored (``nohup``) goes on ignoring it.
 """
 
+import array
 import logging
 import os
 import socket
@@ -86,14 +88,27 @@ class Notifier:
         """One line for people."""
         self._send(f"STATUS={text}")
 
-    def _send(self, message: str) -> None:
+    def store(self, name: str, descriptors: Sequence[int]) -> None:
+        """Keep these for the next process of the unit, if there is one right away; `name` is what it knows them by.
+
+        They are not looked after (FDPOLL=0): an ICMP error would be enough to lose a socket.
+        """
+        if descriptors:
+            self._send(f"FDSTORE=1\nFDNAME={name}\nFDPOLL=0", descriptors)
+
+    def forget(self, name: str) -> None:
+        """What was stored under `name` is no longer kept."""
+        self._send(f"FDSTOREREMOVE=1\nFDNAME={name}")
+
+    def _send(self, message: str, descriptors: Sequence[int] = ()) -> None:
         """Never waits and never raises: a manager that does not listen is no reason to stop moving packets."""
         if not self.address:
             return
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
                 sender.setblocking(False)
-                sender.sendto(message.encode(), self.address)
+                sender.sendmsg([message.encode()], rights, 0, self.address)
         except OSError as error:
             _log.debug("cannot tell the service manager why=%s", error.strerror or error)
 

@@ -1,6 +1,7 @@
 """Making a TUN interface, and agreeing with the kernel on what it may leave to us.
 
     open /dev/net/tun → TUNGETFEATURES → TUNSETIFF → TUNSETVNETHDRSZ, TUNSETVNETLE → TUNSETOFFLOAD
+    a descriptor that was left for us → TUNGETIFF ─────▶ the same from here on
 
 A network card that can segment and fill in checksums gets whole superpackets from the kernel, and may hand in some.
 Here we are the card. IFF_VNET_HDR puts a virtio header in front of every packet, which says what is still to be done
@@ -33,14 +34,21 @@ Ioctl = Callable[[int, int, Any], Any]
 
 TUNSETIFF = 0x400454CA
 TUNGETFEATURES = 0x800454CF
+TUNGETIFF = 0x800454D2
 TUNSETOFFLOAD = 0x400454D0
+TUNGETDEVNETNS = 0x54E3
 TUNSETVNETHDRSZ = 0x400454D8
 TUNSETVNETLE = 0x400454DC
 
 IFF_VNET_HDR = 0x4000
 _IFF_TUN = 0x0001
+_IFF_TAP = 0x0002
+_IFF_MULTI_QUEUE = 0x0100
 _IFF_NO_PI = 0x1000
 _IFF_TUN_EXCL = 0x8000  # a name that exists is EBUSY, also one of a persistent TUN that we could have joined
+_KIND = _IFF_TUN | _IFF_TAP | _IFF_MULTI_QUEUE | _IFF_NO_PI | IFF_VNET_HDR
+"""What of an interface's flags makes a difference to who reads it."""
+
 _IFREQ = struct.Struct("16sH22x")
 _INT = struct.Struct("=i")
 
@@ -90,6 +98,48 @@ def attach(name: str, offload: Offload, clone_device: str = CLONE_DEVICE, ioctl:
     return Attachment(descriptor, has_headers, known if offload.sends else _NONE, known if offload.receives else _NONE)
 
 
+def attached_to(descriptor: int, ioctl: Ioctl = fcntl.ioctl) -> str | None:
+    """The interface in our network namespace that the descriptor is the card of; None: none, or it was deleted."""
+    try:
+        name = _interface_of(descriptor, ioctl)[0]
+        namespace = ioctl(descriptor, TUNGETDEVNETNS, 0)
+    except OSError:
+        return None
+    try:
+        return name if os.path.samestat(os.fstat(namespace), os.stat("/proc/self/ns/net")) else None
+    finally:
+        os.close(namespace)
+
+
+def attach_again(descriptor: int, name: str, offload: Offload, ioctl: Ioctl = fcntl.ioctl) -> Attachment | None:
+    """Take on the interface `name` as it is, up and with addresses perhaps; offloads become those that are asked for.
+
+    `descriptor` is not closed. None if it is not the card of that interface, or not as `attach` would have made it.
+    """
+    try:
+        found, flags = _interface_of(descriptor, ioctl)
+        has_headers = _has_virtio_headers(descriptor, ioctl)
+        wanted = _IFF_TUN | _IFF_NO_PI | (IFF_VNET_HDR if has_headers else 0)
+        if found != name or flags & _KIND != wanted:
+            return None
+        os.set_blocking(descriptor, False)
+        known = _NONE
+        if has_headers:
+            _agree_on_headers(descriptor, ioctl)
+            known = _offer(descriptor, offload, ioctl)
+            if not known:
+                ioctl(descriptor, TUNSETOFFLOAD, 0)  # what was on before
+    except OSError:
+        return None
+    return Attachment(descriptor, has_headers, known if offload.sends else _NONE, known if offload.receives else _NONE)
+
+
+def _interface_of(descriptor: int, ioctl: Ioctl) -> tuple[str, int]:
+    """Its name and flags. Raise `OSError`."""
+    name, flags = _IFREQ.unpack(ioctl(descriptor, TUNGETIFF, bytes(_IFREQ.size)))
+    return os.fsdecode(name.rstrip(b"\0")), flags
+
+
 def _check_name(name: str) -> None:
     if len(name) > 15:
         raise TunDeviceError(f"interface name '{name}' is too long: {len(name)} characters, at most 15", errno.EINVAL)
@@ -107,8 +157,12 @@ def _make_interface(descriptor: int, name: str, has_headers: bool, ioctl: Ioctl)
     flags = _IFF_TUN | _IFF_NO_PI | _IFF_TUN_EXCL | (IFF_VNET_HDR if has_headers else 0)
     ioctl(descriptor, TUNSETIFF, _IFREQ.pack(name.encode(), flags))
     if has_headers:
-        ioctl(descriptor, TUNSETVNETHDRSZ, _INT.pack(VIRTIO_HEADER_SIZE))
-        ioctl(descriptor, TUNSETVNETLE, _INT.pack(1))
+        _agree_on_headers(descriptor, ioctl)
+
+
+def _agree_on_headers(descriptor: int, ioctl: Ioctl) -> None:
+    ioctl(descriptor, TUNSETVNETHDRSZ, _INT.pack(VIRTIO_HEADER_SIZE))
+    ioctl(descriptor, TUNSETVNETLE, _INT.pack(1))
 
 
 def _offer(descriptor: int, offload: Offload, ioctl: Ioctl) -> frozenset[str]:

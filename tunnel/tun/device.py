@@ -5,10 +5,11 @@
     frame = virtio header (10 bytes) | IP packet or superpacket
 
 Whoever holds the descriptor *is* the network card: the interface, with its addresses and routes, goes when it is
-closed, whatever happens to the process. One read takes one packet from the interface's queue (``txqueuelen``), one
-write delivers one as if it had come off a wire; with offloads a packet may be a superpacket, the segments of one flow
-in a row under one header, up to 64 KB. The kernel may do two things behind our back: bring the link down (writes fail
-with EIO, nothing comes to read, it may come back) and delete the interface (EBADFD for ever after).
+closed, whatever happens to the process, and stays for as long as anybody holds a copy. One read takes one packet from
+the interface's queue (``txqueuelen``), one write delivers one as if it had come off a wire; with offloads a packet may
+be a superpacket, the segments of one flow in a row under one header, up to 64 KB. The kernel may do two things behind
+our back: bring the link down (writes fail with EIO, nothing comes to read, it may come back) and delete the interface
+(EBADFD for ever after).
 
 `BareTunDevice` is for a kernel without virtio headers: the same frames on our side, bare packets on the kernel's.
 """
@@ -20,7 +21,7 @@ from collections.abc import Sequence
 
 from tunnel.config.model import Offload
 from tunnel.errors import TunDeviceError
-from tunnel.tun.attach import CLONE_DEVICE, Ioctl, attach
+from tunnel.tun.attach import CLONE_DEVICE, Attachment, Ioctl, attach, attach_again
 from tunnel.wire.messages import Buffer
 from tunnel.wire.virtio import PLAIN, VIRTIO_HEADER_SIZE, VirtioFlag
 
@@ -54,7 +55,22 @@ class TunDevice:
 
         Raise `TunDeviceError` when the name is invalid or taken, /dev/net/tun is missing, or we lack CAP_NET_ADMIN.
         """
-        descriptor, has_headers, *offloads = attach(name, offload, clone_device, ioctl)
+        return TunDevice._of(name, attach(name, offload, clone_device, ioctl))
+
+    @staticmethod
+    def adopt(
+        descriptor: int, name: str, offload: Offload = Offload.AUTO, ioctl: Ioctl = fcntl.ioctl
+    ) -> "TunDevice | None":
+        """Take over a descriptor that was left for us, and with it the interface `name` as it is; None: not that one.
+
+        Only what is returned closes it.
+        """
+        attachment = attach_again(descriptor, name, offload, ioctl)
+        return None if attachment is None else TunDevice._of(name, attachment)
+
+    @staticmethod
+    def _of(name: str, attachment: Attachment) -> "TunDevice":
+        descriptor, has_headers, *offloads = attachment
         return TunDevice(name, descriptor, *offloads) if has_headers else BareTunDevice(name, descriptor)
 
     def fileno(self) -> int:

@@ -48,6 +48,18 @@ def bind_port(port: int, fwmark: int, create: SocketFactory = socket.socket) -> 
     raise UdpSocketError("no UDP port is free for both IPv4 and IPv6", errno.EADDRINUSE)
 
 
+def adopt_port(sockets: list[socket.socket], fwmark: int) -> None:
+    """Set all that `bind_port` would have set on sockets that somebody else has bound; raise `UdpSocketError`."""
+    try:
+        for sock in sockets:
+            _set_options(sock)
+        marked = [sock.getsockopt(socket.SOL_SOCKET, socket.SO_MARK) & 0xFFFFFFFF for sock in sockets]
+    except OSError as error:
+        raise UdpSocketError(f"cannot use a socket that was bound for us: {error.strerror}", error.errno or 0) from None
+    if any(found != fwmark for found in marked):
+        mark(sockets, fwmark)
+
+
 def mark(sockets: list[socket.socket], fwmark: int) -> None:
     """Have the kernel mark what is sent; raise `UdpSocketError` (EPERM)."""
     for sock in sockets:
@@ -77,6 +89,8 @@ def _bind_families(port: int, fwmark: int, create: SocketFactory) -> list[socket
                     continue
                 raise
             sockets.append(sock)
+            if family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             _set_options(sock)
             try:
                 sock.bind(("", port))
@@ -99,7 +113,6 @@ def _bind_families(port: int, fwmark: int, create: SocketFactory) -> list[socket
 def _set_options(sock: socket.socket) -> None:
     sock.setblocking(False)
     if sock.family == socket.AF_INET6:
-        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
     else:
         sock.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)

@@ -31,14 +31,14 @@ GSO_REFUSED = GSO_UNUSABLE | {errno.EMSGSIZE, errno.EINVAL}
 """Refusals that single datagrams may escape. A path narrower than the size is EMSGSIZE, before Linux 6.14 EINVAL."""
 
 
-def enable_gro(sockets: Iterable[socket.socket]) -> bool:
-    """Have the kernel join what it receives; return whether it will, on all of them."""
+def set_gro(sockets: Iterable[socket.socket], is_wanted: bool) -> bool:
+    """Have the kernel join what it receives, or not; return whether it will, on all of them."""
     try:
         for sock in sockets:
-            sock.setsockopt(SOL_UDP, UDP_GRO, 1)
+            sock.setsockopt(SOL_UDP, UDP_GRO, int(is_wanted))
     except OSError:
         return False
-    return True
+    return is_wanted
 
 
 def knows_gso(sockets: Iterable[socket.socket]) -> bool:

@@ -15,8 +15,8 @@ from typing import Self
 
 from tunnel.config.model import Offload
 from tunnel.endpoint import Endpoint
-from tunnel.udp.binding import SocketFactory, bind_port, granted, mark
-from tunnel.udp.offload import enable_gro, knows_gso
+from tunnel.udp.binding import SocketFactory, adopt_port, bind_port, granted, mark
+from tunnel.udp.offload import knows_gso, set_gro
 from tunnel.udp.receiver import Receiver
 from tunnel.udp.route import Routing
 from tunnel.udp.sender import Sender
@@ -44,7 +44,7 @@ class UdpSocket:
         self._by_version = {sock.family == socket.AF_INET6: sock for sock in sockets}
         self._fwmark = fwmark
         self._routing = routing
-        self._has_gro = offload.receives and enable_gro(sockets)
+        self._has_gro = set_gro(sockets, offload.receives)
         self._receiver = Receiver()
         self._sender = Sender(self._by_version, fwmark, routing, offload.sends and knows_gso(sockets))
 
@@ -58,12 +58,16 @@ class UdpSocket:
 
         Raise `UdpSocketError` with the kernel's errno: EADDRINUSE, EACCES for a privileged port, EPERM for the mark.
         """
-        sockets = bind_port(port, fwmark, create)
-        try:
-            routing = Routing()
-        except OSError:  # a sandbox without netlink; the kernel still refuses an address that is not ours
-            routing = None
-        return cls(sockets, fwmark, routing, offload)
+        return cls(bind_port(port, fwmark, create), fwmark, _open_routing(), offload)
+
+    @classmethod
+    def adopt(cls, sockets: list[socket.socket], fwmark: int = 0, offload: Offload = Offload.AUTO) -> Self:
+        """Use sockets that somebody else has bound to one port, at most one of each family, IPv6 without IPv4.
+
+        They are ours from now on. Raise `UdpSocketError`, and they are not.
+        """
+        adopt_port(sockets, fwmark)
+        return cls(sockets, fwmark, _open_routing(), offload)
 
     @property
     def send_offloads(self) -> frozenset[str]:
@@ -134,3 +138,10 @@ class UdpSocket:
         if self._routing is not None:
             self._routing.close()
             self._routing = None
+
+
+def _open_routing() -> Routing | None:
+    try:
+        return Routing()
+    except OSError:  # a sandbox without netlink; the kernel still refuses an address that is not ours
+        return None

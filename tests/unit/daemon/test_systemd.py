@@ -99,6 +99,21 @@ def test_a_reload_is_announced_with_its_time_in_microseconds(manager: Manager) -
     assert manager.heard() == ["RELOADING=1\nMONOTONIC_USEC=12345"]
 
 
+def test_descriptors_are_handed_over_for_the_next_process(manager: Manager, tmp_path: Path) -> None:
+    notifier = manager.notifier()
+    with (tmp_path / "kept").open("w+") as file:
+        file.write("kept")
+        file.flush()
+        notifier.store("stored-tun", [file.fileno()])
+    message, (descriptor,), *_ = socket.recv_fds(manager.socket, 4096, 4)
+    assert message == b"FDSTORE=1\nFDNAME=stored-tun\nFDPOLL=0"
+    assert os.pread(descriptor, 10, 0) == b"kept"
+    os.close(descriptor)
+    notifier.store("stored-udp", [])
+    notifier.forget("stored-tun")
+    assert manager.heard() == ["FDSTOREREMOVE=1\nFDNAME=stored-tun"]
+
+
 def test_without_a_manager_nothing_is_done() -> None:
     notifier = Notifier.take_from({}, PID)
     notifier.ready()

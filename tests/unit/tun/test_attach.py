@@ -14,19 +14,23 @@ from tunnel.tun.attach import (
     IFF_VNET_HDR,
     OFFLOAD_BITS,
     TUNGETFEATURES,
+    TUNGETIFF,
     TUNSETIFF,
     TUNSETOFFLOAD,
     TUNSETVNETHDRSZ,
     TUNSETVNETLE,
     Attachment,
     attach,
+    attach_again,
 )
 
 EVERYTHING = sum(OFFLOAD_BITS.values())
 
 
 class Kernel:
-    """Answers ioctls; `refuses` says which with EINVAL."""
+    """Answers ioctls; `refuses` says which with EINVAL, `kind` are the flags of an interface that is there already."""
+
+    kind = 0x1001 | IFF_VNET_HDR  # a TUN without packet information
 
     def __init__(
         self, features: int = IFF_VNET_HDR, refuses: Callable[[int, Any], bool] = lambda request, argument: False
@@ -39,6 +43,8 @@ class Kernel:
         self.asked.append((request, argument))
         if self._refuses(request, argument):
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        if request == TUNGETIFF:
+            return struct.pack("16sH22x", b"wg0", self.kind)
         return struct.pack("=i", self._features) if request == TUNGETFEATURES else argument
 
     def argument_of(self, request: int) -> Any:
@@ -62,6 +68,28 @@ def test_all_offloads_are_asked_for_at_once() -> None:
     attachment = attach_to(kernel)
     assert attachment.send_offloads == attachment.receive_offloads == {"csum", "tso4", "tso6", "uso4", "uso6"}
     assert kernel.argument_of(TUNSETOFFLOAD) == EVERYTHING
+
+
+def take_on(kernel: Kernel, offload: Offload = Offload.AUTO) -> Attachment | None:
+    with open(os.devnull, "rb") as null:
+        return attach_again(null.fileno(), "wg0", offload, kernel.ioctl)
+
+
+@pytest.mark.parametrize("offload", Offload)
+def test_an_interface_that_is_there_already_is_agreed_on_like_a_new_one(offload: Offload) -> None:
+    kernel = Kernel()
+    attachment = take_on(kernel, offload)
+    assert attachment is not None
+    assert attachment._replace(descriptor=0) == attach_to(Kernel(), offload)._replace(descriptor=0)
+    wanted = EVERYTHING if offload.sends else 0  # also what was on before, and is not to be any more
+    assert [argument for request, argument in kernel.asked if request == TUNSETOFFLOAD][-1] == wanted
+
+
+@pytest.mark.parametrize("kind", [0x1001, 0x1002 | IFF_VNET_HDR, 0x1101 | IFF_VNET_HDR, 0x0001 | IFF_VNET_HDR])
+def test_an_interface_of_another_kind_is_not_taken_on(kind: int) -> None:
+    kernel = Kernel()
+    kernel.kind = kind
+    assert take_on(kernel) is None
 
 
 def without_uso() -> Kernel:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from tunnel.config.model import Offload
 from tunnel.endpoint import Endpoint, Source
 from tunnel.errors import UdpSocketError
 from tunnel.udp.receiver import MAX_ORIGINS
@@ -272,6 +273,37 @@ def test_probes_that_cannot_be_sent_are_lost_and_not_counted(opened: Opener) -> 
 def test_no_mark_needs_no_privilege(opened: Opener) -> None:
     sock = opened(fwmark=0)
     sock.set_fwmark(0)
+
+
+@pytest.mark.parametrize("offload", [Offload.AUTO, Offload.OFF])
+def test_sockets_that_somebody_else_has_bound_are_as_good_as_our_own(opened: Opener, offload: Offload) -> None:
+    own, other = opened(offload=offload), opened(offload=Offload.AUTO)
+    dumb = [socket.socket(fileno=os.dup(fileno)) for fileno in other.filenos()]
+    port = other.port
+    if offload is Offload.AUTO:  # as systemd binds them: without any option
+        other.close()
+        for sock in dumb:
+            sock.close()
+        dumb = [bind_plainly(socket.AF_INET, port), bind_plainly(socket.AF_INET6, port)]
+    adopted = UdpSocket.adopt(dumb, offload=offload)
+    assert adopted.port == port
+    assert adopted.receive_offloads == own.receive_offloads
+    assert adopted.receive_buffer == own.receive_buffer
+    for host in LOOPBACK:
+        own.send([(single(b"hello"), Endpoint(host, port))])
+        ((payload, endpoint),) = receive(adopted, host)
+        assert payload == b"hello"
+        assert endpoint.source is not None, "it is known which of our addresses was meant"
+        assert endpoint.port == own.port
+    adopted.close()
+
+
+def bind_plainly(family: socket.AddressFamily, port: int) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    if family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    sock.bind(("", port))
+    return sock
 
 
 def test_buffers_are_reported_as_they_were_granted(opened: Opener) -> None:

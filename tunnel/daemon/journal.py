@@ -24,15 +24,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
+from tunnel.daemon.log_output import priority
+
 JOURNAL_SOCKET = Path("/run/systemd/journal/socket")
 
 IDENTIFIER = "tunnel"
 
 SAFE_FIELDS: Final = frozenset({"peer", "endpoint", "before", "role", "attempts", "dropped", "path_mtu", "max_packet"})
 """Those whose values are ours: keys, addresses, numbers and words, without a space."""
-
-_PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
-_DEBUG = 7
 
 _WORDS_AND_FIELDS = re.compile(r"(?P<words>[a-z]+(?: [a-z]+)*) (?P<fields>[a-z]+=.*)", re.DOTALL)
 
@@ -73,7 +72,7 @@ class JournalHandler(logging.Handler):
 
     def _fields(self, record: logging.LogRecord) -> Iterator[tuple[str, str]]:
         yield "MESSAGE", self.format(record)
-        yield "PRIORITY", str(next((number for level, number in _PRIORITIES if record.levelno >= level), _DEBUG))
+        yield "PRIORITY", str(priority(record.levelno))
         yield "SYSLOG_IDENTIFIER", IDENTIFIER
         yield "TUNNEL_INTERFACE", self._interface
         yield from line_fields(record.getMessage())

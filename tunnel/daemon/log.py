@@ -4,20 +4,19 @@
 
 The fields are `peer` (the first characters of its public key), `endpoint`, `before`, `name`, `role`, `attempts`,
 `dropped`, `path_mtu`, `max_packet`, `why`. In the foreground lines go to stderr, or to the journal if that is where
-stderr leads (`tunnel.daemon.journal`), in the background to syslog where there is one. Whatever somebody on the network
-can cause goes through `RateLimited`.
+stderr leads (`tunnel.daemon.journal`), in the background to syslog where there is one; none of them is waited for.
+Whatever somebody on the network can cause goes through `RateLimited`.
 """
 
 import logging
-import logging.handlers
 import math
 import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from tunnel.daemon.clock import Clock
 from tunnel.daemon.journal import JOURNAL_SOCKET, JournalHandler, is_stderr_the_journal
+from tunnel.daemon.log_output import DescriptorHandler, SyslogHandler
 from tunnel.errors import ConfigError
 from tunnel.protocol.events import (
     Event,
@@ -154,15 +153,8 @@ class _Formatter(logging.Formatter):
         return super().formatMessage(record)
 
 
-class _SyslogHandler(logging.handlers.SysLogHandler):
-    """A syslog daemon that went away costs lines, not tracebacks."""
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name is logging's
-        pass
-
-
 def _stderr_handler(interface: str, journal_socket: Path, environment: Mapping[str, str]) -> logging.Handler:
-    handler = logging.StreamHandler(sys.stderr)
+    handler = DescriptorHandler()
     handler.setFormatter(_Formatter(f"%(asctime)s {interface} %(levelname)s: %(message)s", datefmt="%H:%M:%S"))
     return JournalHandler(interface, handler, journal_socket) if is_stderr_the_journal(environment) else handler
 
@@ -171,6 +163,6 @@ def _syslog_handler(interface: str, socket: Path) -> logging.Handler | None:
     """None if there is no syslog."""
     if not socket.is_socket():
         return None
-    handler = _SyslogHandler(str(socket), facility=logging.handlers.SysLogHandler.LOG_DAEMON)
+    handler = SyslogHandler(socket)
     handler.setFormatter(logging.Formatter(f"tunnel[{interface}]: %(message)s"))
     return handler

@@ -132,17 +132,17 @@ def test_an_unknown_log_level_is_refused_by_name() -> None:
         level_from(0, {"LOG_LEVEL": "loud"})
 
 
-def test_in_the_foreground_lines_go_to_stderr(root: logging.Logger, capsys: pytest.CaptureFixture[str]) -> None:
+def test_in_the_foreground_lines_go_to_stderr(root: logging.Logger, capfd: pytest.CaptureFixture[str]) -> None:
     set_up_logging("wg0", logging.INFO, to_syslog=False)
     logging.getLogger("tunnel.x").info("hello")
     logging.getLogger("tunnel.x").debug("hidden")
-    assert capsys.readouterr().err.endswith(" wg0 info: hello\n")
+    assert capfd.readouterr().err.endswith(" wg0 info: hello\n")
 
 
-def test_libraries_are_not_chatty(root: logging.Logger, capsys: pytest.CaptureFixture[str]) -> None:
+def test_libraries_are_not_chatty(root: logging.Logger, capfd: pytest.CaptureFixture[str]) -> None:
     set_up_logging("wg0", logging.DEBUG, to_syslog=False)
     logging.getLogger("pyroute2.netlink").debug("packet")
-    assert capsys.readouterr().err == ""
+    assert capfd.readouterr().err == ""
 
 
 def test_in_the_background_lines_go_to_syslog(root: logging.Logger, tmp_path: Path) -> None:
@@ -154,25 +154,25 @@ def test_in_the_background_lines_go_to_syslog(root: logging.Logger, tmp_path: Pa
 
 
 def test_without_a_syslog_lines_go_to_stderr(
-    root: logging.Logger, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    root: logging.Logger, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     set_up_logging("wg0", logging.INFO, to_syslog=True, syslog_socket=tmp_path / "log")
     logging.getLogger("tunnel.x").info("hello")
-    assert capsys.readouterr().err.endswith(" wg0 info: hello\n")
+    assert capfd.readouterr().err.endswith(" wg0 info: hello\n")
 
 
 def test_a_syslog_that_went_away_is_no_traceback(
-    root: logging.Logger, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    root: logging.Logger, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as daemon:
         daemon.bind(str(tmp_path / "log"))
         set_up_logging("wg0", logging.INFO, to_syslog=True, syslog_socket=tmp_path / "log")
     (tmp_path / "log").unlink()
     logging.getLogger("tunnel.x").info("hello")
-    assert capsys.readouterr().err == ""
+    assert capfd.readouterr().err == ""
 
 
-def test_silent_prints_nothing(root: logging.Logger, capsys: pytest.CaptureFixture[str]) -> None:
+def test_silent_prints_nothing(root: logging.Logger, capfd: pytest.CaptureFixture[str]) -> None:
     set_up_logging("wg0", SILENT, to_syslog=False)
     logging.getLogger("tunnel.x").critical("hello")
-    assert capsys.readouterr().err == ""
+    assert capfd.readouterr().err == ""

@@ -81,8 +81,9 @@ def test_a_full_disk_costs_lines_and_says_so_afterwards(tmp_path: Path, capfd: p
         with (tmp_path / "log").open("wb") as file:
             os.dup2(file.fileno(), full)
         logger.warning("there is room")
+        logger.warning("for more")
     os.close(full)
-    assert (tmp_path / "log").read_text() == "1 line could not be logged\nthere is room\n"
+    assert (tmp_path / "log").read_text() == "1 line could not be logged\nthere is room\nfor more\n"
     assert capfd.readouterr().err == ""
 
 

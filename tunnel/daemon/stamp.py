@@ -23,6 +23,7 @@ the protection over a restart and nothing else: one warning, and another try whe
 import logging
 import os
 import zlib
+from contextlib import suppress
 from hashlib import blake2s
 from pathlib import Path
 
@@ -123,6 +124,8 @@ class Stamper:
                 os.fsync(file.fileno())
             temporary.replace(self._path)
         except OSError as error:
+            with suppress(OSError):
+                temporary.unlink()
             self._warn(f"cannot write {self._path}: {error.strerror}; a peer may refuse us after a restart")
         else:
             self._is_warned = False

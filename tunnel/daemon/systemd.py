@@ -23,7 +23,7 @@ import socket
 import time
 from collections.abc import Callable, MutableMapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from tunnel.config.snapshot import PeerSnapshot
@@ -57,6 +57,13 @@ class Notifier:
     watchdog: float = 0.0
     monotonic_ns: Callable[[], int] = time.monotonic_ns
     """systemd compares the time of a reload to its own CLOCK_MONOTONIC, hence not one of ours."""
+    _sender: socket.socket | None = field(init=False, repr=False, compare=False, default=None)
+    """Open from the start: the watchdog has to be fed when there are no more descriptors, too."""
+
+    def __post_init__(self) -> None:
+        if self.address:
+            sender = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+            object.__setattr__(self, "_sender", sender)
 
     @classmethod
     def take_from(cls, environment: MutableMapping[str, str], pid: int) -> "Notifier":
@@ -102,13 +109,11 @@ class Notifier:
 
     def _send(self, message: str, descriptors: Sequence[int] = ()) -> None:
         """Never waits and never raises: a manager that does not listen is no reason to stop moving packets."""
-        if not self.address:
+        if self._sender is None:
             return
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
         try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
-                sender.setblocking(False)
-                sender.sendmsg([message.encode()], rights, 0, self.address)
+            self._sender.sendmsg([message.encode()], rights, 0, self.address)
         except OSError as error:
             _log.debug("cannot tell the service manager why=%s", error.strerror or error)
 

@@ -1,6 +1,7 @@
 """What systemd hears, and when: on a socket of ours, by a clock that stands still."""
 
 import os
+import resource
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -112,6 +113,29 @@ def test_descriptors_are_handed_over_for_the_next_process(manager: Manager, tmp_
     notifier.store("stored-udp", [])
     notifier.forget("stored-tun")
     assert manager.heard() == ["FDSTOREREMOVE=1\nFDNAME=stored-tun"]
+
+
+def test_the_watchdog_is_fed_when_descriptors_are_used_up(manager: Manager) -> None:
+    notifier = manager.notifier()
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+    try:
+        notifier.alive()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert manager.heard() == ["WATCHDOG=1"]
+
+
+def test_a_manager_that_is_started_again_is_told_again(tmp_path: Path) -> None:
+    before = Manager(str(tmp_path / "notify"))
+    notifier = before.notifier()
+    before.socket.close()
+    (tmp_path / "notify").unlink()
+    notifier.alive()
+    after = Manager(str(tmp_path / "notify"))
+    notifier.alive()
+    assert after.heard() == ["WATCHDOG=1"]
+    after.socket.close()
 
 
 def test_without_a_manager_nothing_is_done() -> None:

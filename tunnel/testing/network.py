@@ -1,4 +1,4 @@
-"""Many devices on a network that loses, delays, doubles, re-orders and translates, on a clock that a test moves.
+"""Many devices on a network that loses, delays, doubles, re-orders, translates and is narrow, on a clock of its own.
 
 The sans-IO core makes this exact: no socket, no task, no sleep. Two hours of rekeying take milliseconds, and a run
 with the same seed is the same run.
@@ -20,6 +20,7 @@ from math import inf
 from typing import TYPE_CHECKING, TypeVar
 
 from tunnel.config.patch import AllowedIPChange, DevicePatch, PeerPatch
+from tunnel.daemon.oversized import OversizedPackets
 from tunnel.endpoint import Endpoint
 from tunnel.keys import NO_PRESHARED_KEY, PresharedKey, PrivateKey
 from tunnel.offload.coalesce import Coalescer
@@ -27,11 +28,13 @@ from tunnel.offload.segment import Segmenter
 from tunnel.offload.slices import Slicer
 from tunnel.protocol.device import Device
 from tunnel.protocol.events import Event
+from tunnel.protocol.probing import OUTER_HEADERS
 from tunnel.protocol.transport import SLOT_OVERHEAD
 from tunnel.testing.clock import FakeClock
 from tunnel.testing.nat import Nat
 from tunnel.wire import ip
 from tunnel.wire.control import Capability
+from tunnel.wire.icmp import pack_echo_reply, parse_echo_request
 from tunnel.wire.messages import TRANSPORT_HEADER_SIZE, Buffer, ExtendedFlag, MessageType, message_type
 from tunnel.wire.tai64n import NO_STAMP, next_stamp
 from tunnel.wire.train import Train
@@ -40,7 +43,6 @@ from tunnel.wire.virtio import VIRTIO_HEADER_SIZE
 if TYPE_CHECKING:
     from tunnel.daemon.membership import Membership
 
-_IPV4_HEADER_SIZE = 20
 _ARENA_SIZE = 256 * 1024
 
 E = TypeVar("E", bound=Event)
@@ -48,7 +50,7 @@ E = TypeVar("E", bound=Event)
 
 def ipv4_packet(source: IPv4Address, destination: IPv4Address, payload: bytes) -> bytes:
     """A whole IPv4 packet of protocol 253 (RFC 3692, for experiments); its checksum is left zero."""
-    length = _IPV4_HEADER_SIZE + len(payload)
+    length = ip.IPV4_HEADER_SIZE + len(payload)
     return b"\x45\x00%b\x00\x00\x00\x00\x40\xfd\x00\x00%b%b%b" % (
         length.to_bytes(2, "big"),
         source.packed,
@@ -76,8 +78,12 @@ class SimulatedHost:
         """Payloads in the order they came out of the tunnel."""
         self.frames: list[bytes] = []
         """The same as frames for a TUN device, virtio header included: here superpackets are superpackets."""
+        self.answers_pings = False
+        """Whether its kernel does, those to `Device.addresses`; they are not in `received` then."""
         self.sent: list[tuple[float, Endpoint, bytes]] = []
         """Every datagram that left it: when, where to, what."""
+        self.probes: list[tuple[float, int]] = []
+        """Those among them that find out about a path: when, and the size of the outer IP packet."""
         self.events: list[Event] = []
         self.last_stamp = NO_STAMP
         """What is on disk: `restart` keeps it, a test may take it away."""
@@ -151,9 +157,9 @@ class SimulatedHost:
         peer = self.device.route(memoryview(frame)[VIRTIO_HEADER_SIZE:])
         assert peer is not None
         arena = memoryview(bytearray(_ARENA_SIZE))
-        cut = self._segmenter.segment(memoryview(frame), arena, self.device.mtu)
+        cut = self._segmenter.segment(memoryview(frame), arena, self.device.mtu, peer.limit)
         if peer.takes(now) is not None:
-            cut = self._slicer.slice(memoryview(frame), arena)
+            cut = self._slicer.slice(memoryview(frame), arena, peer.limit)
         assert isinstance(cut, list)
         for outbound in cut:
             self.device.send_train(peer, outbound, now)
@@ -199,7 +205,17 @@ class SimulatedHost:
         device.offered = self.offered
         device.apply(DevicePatch(private_key=self.private_key), now)
         device.up(now)
+        self._oversized = OversizedPackets(device)
         return device
+
+    def take_datagrams(self) -> list[tuple[Train, Endpoint]]:
+        """What to send now, what was too big for the path included, in the way that the daemon deals with it."""
+        datagrams = _copies(self.device.take_datagrams())
+        self._oversized.gather()
+        while self._oversized:
+            self._oversized.send_next(self.network.clock.now())
+            datagrams += _copies(self.device.take_datagrams())
+        return datagrams
 
     def _stamp(self) -> bytes:
         self.last_stamp = next_stamp(self.last_stamp, self.network.clock.unix_ns())
@@ -208,6 +224,9 @@ class SimulatedHost:
 
 class Network:
     """Carries datagrams between hosts. `loss` and `duplication` are probabilities, `delay` a range in seconds.
+
+    `path_mtus` are the narrow paths, see `narrow`. What does not fit vanishes without a word if it must not be
+    fragmented, and also if nothing is: that is `fragments`.
 
     A wide `delay` range re-orders. `filter` may be set to see every datagram and drop those it returns False for:
     from where, as seen outside of any NAT, to where, and what. `offered` is what its hosts take beyond plain WireGuard,
@@ -233,6 +252,8 @@ class Network:
         self.hosts: list[SimulatedHost] = []
         self.nats: list[Nat] = []
         self.names: dict[str, list[Endpoint]] = {}
+        self.path_mtus: dict[tuple[str, str], int] = {}
+        self.fragments = False
         self._in_flight: list[tuple[float, int, Endpoint, Endpoint, bytes]] = []
         self._tickets = count()
 
@@ -242,6 +263,10 @@ class Network:
         host = SimulatedHost(self, len(self.hosts) + 1, key, self.offered)
         self.hosts.append(host)
         return host
+
+    def narrow(self, sender: SimulatedHost, receiver: SimulatedHost, path_mtu: int) -> None:
+        """From now on outer IP packets of up to so many bytes get from the one to the other; not the other way."""
+        self.path_mtus[sender.endpoint.host, receiver.endpoint.host] = path_mtu
 
     def nat(self, idle: float = 30.0) -> Nat:
         """A new box with an outside address of its own, for a host's `nat`."""
@@ -272,21 +297,36 @@ class Network:
 
     def flush(self, host: SimulatedHost) -> None:
         """Carry off what the host's device made."""
+        datagrams = host.take_datagrams()
+        pings = []
         for frame in map(b"".join, host.coalesce(host.device.take_packets())):
             packet = frame[VIRTIO_HEADER_SIZE:]
+            ping = parse_echo_request(packet) if host.answers_pings else None
+            if ping is not None and ping.destination in [address.ip.packed for address in host.device.addresses]:
+                pings.append(pack_echo_reply(ping.answer))
+                continue
             host.frames.append(frame)
-            host.received.append(packet[_IPV4_HEADER_SIZE : ip.total_length(packet)])
+            header = ip.IPV4_HEADER_SIZE if ip.version(packet) == 4 else ip.IPV6_HEADER_SIZE
+            host.received.append(packet[header : ip.total_length(packet)])
         for event in host.device.take_events():
             host.events.append(event)
             if host.membership is not None:
                 host.membership.observe(event, self.clock.now())
-        for train, destination in host.device.take_datagrams():
+        for train, destination in datagrams:
             for datagram in train.datagrams():
-                self._send(host, destination, bytes(datagram))
+                self._send(host, destination, bytes(datagram), may_be_fragmented=self.fragments)
+        for probe, destination in host.device.take_probes():
+            host.probes.append((self.clock.now(), _outer_size(probe, destination)))
+            self._send(host, destination, bytes(probe), may_be_fragmented=False)
+        if pings:
+            host.send_packets(*pings)
 
-    def _send(self, host: SimulatedHost, destination: Endpoint, datagram: bytes) -> None:
+    def _send(self, host: SimulatedHost, destination: Endpoint, datagram: bytes, *, may_be_fragmented: bool) -> None:
         now = self.clock.now()
         host.sent.append((now, destination, datagram))
+        path_mtu = self.path_mtus.get((host.endpoint.host, destination.host), inf)
+        if _outer_size(datagram, destination) > path_mtu and not may_be_fragmented:
+            return
         source = host.nat.outbound(host.endpoint, destination, now) if host.nat else host.endpoint
         if not self.filter(source, destination, datagram):
             return
@@ -333,6 +373,19 @@ class Network:
             return None
         there = (inside.host, inside.port)
         return next((host for host in self.hosts if host.nat is behind and _place(host.endpoint) == there), None)
+
+
+def _copies(datagrams: list[tuple[Train, Endpoint]]) -> list[tuple[Train, Endpoint]]:
+    """Since their memory is used again."""
+    return [
+        (Train(memoryview(bytearray(train.buffer)), train.count, train.size, train.last), endpoint)
+        for train, endpoint in datagrams
+    ]
+
+
+def _outer_size(datagram: Buffer, destination: Endpoint) -> int:
+    """With IP and UDP header, in bytes."""
+    return len(datagram) + OUTER_HEADERS[6 if destination.is_ipv6 else 4]
 
 
 def _place(endpoint: Endpoint) -> tuple[str, int]:

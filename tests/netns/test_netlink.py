@@ -195,6 +195,7 @@ def test_an_mtu_too_small_for_ipv6_is_the_reason_given(host: Host) -> None:
     why = "IPv6 needs an MTU of 1280 or more, not 1279"
     host.refuses(lambda netlink, index: netlink.add_address(index, ip_interface("fd07::1/64")), why)
     host.refuses(add_route(ip_network("fd08::/64"), None), why)
+    host.do(lambda netlink, index: netlink.delete_address(index, ip_interface("fd07::1/64")))  # which is gone
 
 
 def test_the_addresses_of_the_interface_are_told_and_no_others(host: Host) -> None:
@@ -203,7 +204,7 @@ def test_the_addresses_of_the_interface_are_told_and_no_others(host: Host) -> No
     async def deed(netlink: Netlink, index: int) -> list[IPInterface]:
         for address in addresses:
             await netlink.add_address(index, address)
-        return await netlink.addresses(index)
+        return await netlink.addresses_of(index)
 
     assert host.do(deed) == addresses
 

@@ -1,6 +1,6 @@
 """Another configuration for an interface that runs, without dropping anybody.
 
-    file ─▶ difference to what runs ─▶ check ─▶ port and mark ─▶ addresses, MTU, routes ─▶ device
+    file ─▶ difference to what runs, and to what is there ─▶ check ─▶ port and mark ─▶ addresses, MTU, routes ─▶ device
                                                      ◀── undone, in reverse, if one is refused
 
 What can be refused comes first and the device, which refuses nothing, last. So either all of a plan is done, or none of
@@ -27,6 +27,7 @@ from tunnel.control.reload_request import ReloadRequest
 from tunnel.daemon.config_file import read_config, write_config
 from tunnel.daemon.lifecycle import Lifecycle
 from tunnel.daemon.lifecycle import Links as LinksOfStart
+from tunnel.daemon.upkeep import MAIN_TABLE, Missing, Upkeep
 from tunnel.endpoint import Endpoint
 from tunnel.errors import ConfigError, EdgeError, TunnelError
 from tunnel.keys import PublicKey
@@ -89,7 +90,8 @@ class Step:
 class Reload:
     """Of the interface `name`, which came from `path`. `config` is what was applied last: what the routes follow.
 
-    `tasks` is where the wait for a confirmation runs; `sleep` is how it waits.
+    `upkeep` knows what of it others have taken away, which is put back. `tasks` is where the wait for a confirmation
+    runs; `sleep` is how it waits.
     """
 
     def __init__(
@@ -99,6 +101,7 @@ class Reload:
         config: TunnelConfig,
         interface: Interface,
         links: Links,
+        upkeep: Upkeep,
         tasks: asyncio.TaskGroup,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
@@ -107,9 +110,10 @@ class Reload:
         self._name = name
         self._interface = interface
         self._links = links
+        self._upkeep = upkeep
         self._tasks = tasks
         self._sleep = sleep
-        self._one_at_a_time = asyncio.Lock()
+        self._one_at_a_time = upkeep.lock
         self._trial: asyncio.Task[None] | None = None
 
     @property
@@ -127,15 +131,17 @@ class Reload:
             plan = difference(before, new, wanted_routes(self.config))
             if request.dry_run and plan.needs_restart:
                 return plan.describe()
-            await self._check(plan, new)
+            missing = await self._missing(plan, new)
+            await self._check(plan, new, missing)
+            said = [*([] if plan.is_empty and missing else plan.describe()), *missing.lines()]
             if request.dry_run:
-                return plan.describe()
+                return said
             await self._interface.read_identity()
-            await self._apply(plan, new)
+            await self._apply(plan, new, missing)
             if request.confirm is None or plan.is_empty:
-                return plan.describe()
+                return said
             self._trial = self._tasks.create_task(self._go_back(request.confirm, before, config_before))
-            return [*plan.describe(), f"back again in {request.confirm} s, unless: tunnel confirm {self._name}"]
+            return [*said, f"back again in {request.confirm} s, unless: tunnel confirm {self._name}"]
 
     def confirm(self) -> None:
         """What is on trial stays. Raise `TunnelError` if nothing is."""
@@ -165,7 +171,7 @@ class Reload:
             self._trial = None  # from here on it is too late to confirm
             plan = difference(self._interface.running(self.config), before, wanted_routes(self.config))
             try:
-                await self._apply(plan, config_before)
+                await self._apply(plan, config_before, Missing())
             except TunnelError as error:
                 _log.error("not confirmed within %g s, but going back failed: %s", seconds, error)
             else:
@@ -173,7 +179,13 @@ class Reload:
 
     # ── a plan, all of it or nothing ─────────────────────────────────────────────────────────────────────────────
 
-    async def _check(self, plan: Plan, new: TunnelConfig) -> None:
+    async def _missing(self, plan: Plan, new: TunnelConfig) -> Missing:
+        """What was there before, and is to be there after `plan`, and is not there now."""
+        table = new.interface.table if isinstance(new.interface.table, int) else MAIN_TABLE
+        added = {*plan.added_addresses, *((table, network) for network in plan.added_routes)}
+        return (await self._upkeep.missing(new)).without(added)
+
+    async def _check(self, plan: Plan, new: TunnelConfig, missing: Missing) -> None:
         """Raise `TunnelError` for what is known to be impossible, before anything is done."""
         if plan.needs_restart:
             settings = ", ".join(plan.needs_restart)
@@ -184,10 +196,10 @@ class Reload:
         known = {key: endpoint for key, endpoint in self._interface.resolved().items() if key in same}
         for hairpin in hairpins(new, known):
             raise ConfigError(f"peer {hairpin.peer.short}: '{hairpin.endpoint}': {hairpin}", source=str(self.path))
-        if plan.added_addresses or plan.added_routes:
+        if plan.added_addresses or plan.added_routes or missing:
             await self._lifecycle(new).check()
 
-    async def _apply(self, plan: Plan, new: TunnelConfig) -> None:
+    async def _apply(self, plan: Plan, new: TunnelConfig, missing: Missing) -> None:
         """Raise `EdgeError` with all as before."""
         index = await self._links.link_index(self._name)
         if index is None:
@@ -195,7 +207,7 @@ class Reload:
         mtu = await self._mtu(plan, new)
         undo: list[Callable[[], Awaitable[object]]] = []
         try:
-            for step in self._steps(plan, new, index, mtu):
+            for step in self._steps(plan, new, missing, index, mtu):
                 undo.append(step.undo)
                 await step.do()
         except EdgeError as error:
@@ -204,7 +216,7 @@ class Reload:
             raise EdgeError(f"{error}{rest}", error.errno) from None
         self.config = new
         self._interface.change(plan.device_patch(), new)
-        for line in [] if plan.is_empty else plan.describe():
+        for line in [*([] if plan.is_empty else plan.describe()), *missing.lines()]:
             _log.info("changed: %s", line)
 
     async def _mtu(self, plan: Plan, new: TunnelConfig) -> int:
@@ -215,12 +227,12 @@ class Reload:
             return new.interface.mtu
         return await self._lifecycle(new).route_mtu(self._interface.endpoints().values())
 
-    def _steps(self, plan: Plan, new: TunnelConfig, index: int, mtu: int) -> Iterator[Step]:
+    def _steps(self, plan: Plan, new: TunnelConfig, missing: Missing, index: int, mtu: int) -> Iterator[Step]:
         """In an order in which each is possible: a large MTU before IPv6 comes, a small one after it has gone."""
         links, before = self._links, self._interface.mtu()
         table = new.interface.table if isinstance(new.interface.table, int) else None
         resize = Step(partial(links.set_link, index, mtu=mtu), partial(links.set_link, index, mtu=before))
-        add, delete = partial(links.add_routes, index), partial(links.delete_routes, index)
+        add, delete = partial(self._add_routes, index), partial(links.delete_routes, index)
         yield self._move(plan.device_patch())
         if mtu > before:
             yield resize
@@ -228,6 +240,8 @@ class Reload:
             yield Step(partial(links.add_address, index, address), partial(links.delete_address, index, address))
         if routes := plan.added_routes:
             yield Step(partial(add, routes, table), partial(delete, routes, table))
+        if missing:
+            yield Step(partial(self._upkeep.restore, missing, new), partial(self._upkeep.withdraw, missing))
         if routes := plan.removed_routes:
             yield Step(partial(delete, routes, table), partial(add, routes, table))
         if plan.removed_addresses:
@@ -254,12 +268,17 @@ class Reload:
         for address in new.interface.addresses:
             await self._links.add_address(index, address)
         table = new.interface.table if isinstance(new.interface.table, int) else None
-        await self._links.add_routes(index, wanted_routes(new), table)
+        await self._add_routes(index, wanted_routes(new), table)
 
     async def _give_back(self, plan: Plan, index: int, table: int | None) -> None:
         for address in plan.before.addresses:
             await self._links.add_address(index, address)
-        await self._links.add_routes(index, wanted_routes(self.config), table)
+        await self._add_routes(index, wanted_routes(self.config), table)
+
+    async def _add_routes(self, index: int, networks: Sequence[IPNetwork], table: int | None) -> None:
+        """While the link is down there are none: they come with it."""
+        if self._upkeep.is_link_up:
+            await self._links.add_routes(index, networks, table)
 
     def _lifecycle(self, config: TunnelConfig) -> Lifecycle:
         return Lifecycle(self._name, config, self._links, _nothing)

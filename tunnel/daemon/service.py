@@ -46,6 +46,7 @@ from tunnel.daemon.resolver import Resolver
 from tunnel.daemon.stamp import Stamper
 from tunnel.daemon.systemd import Notifier, describe_peers
 from tunnel.daemon.udp_port import UdpPort
+from tunnel.daemon.upkeep import Upkeep
 from tunnel.endpoint import Endpoint
 from tunnel.errors import ConfigError, ControlError, NetlinkError, TunnelError, UdpSocketError, only_tunnel_error
 from tunnel.keys import PublicKey
@@ -125,6 +126,7 @@ class Service:
         self._config: TunnelConfig | None = None
         self._enrolment: Enrolment | None = None
         self._routes: PeerRoutes | None = None
+        self._upkeep: Upkeep | None = None
         self._reload: Reload | None = None
         self._main: asyncio.Task[None] | None = None
         self._is_link_up = asyncio.Event()
@@ -204,25 +206,37 @@ class Service:
             self._device.apply(config.device_patch(), self._clock.now())
             self._device.listen_port = self.listen_port()
             async with asyncio.TaskGroup() as tasks, self._control():
-                tasks.create_task(self._watch_link(await self._index()))
+                index = await self._index()
+                tasks.create_task(self._watch_link(index))
                 tasks.create_task(self._resolver.run())
                 self._resolver.configure(config)
                 dialled = await self._enrol(self._enrolment, config, tasks) if self._enrolment else []
                 await self._resolver.first_answers(DNS_PATIENCE)
                 async with lifecycle.up([*self.endpoints().values(), *dialled]) as mtu:
                     await self._is_link_up.wait()
+                    upkeep = await self._keep_up(config, index, tasks)
                     if self._enrolment is not None:
                         await self._enrolment.first_session(SESSION_PATIENCE)
                     on_ready()
                     _log.info("interface %s is up, port %d, MTU %d", self._name, self.listen_port(), mtu)
                     if path is not None:
-                        self._reload = Reload(self._name, path, config, self, self._netlink, tasks)
+                        self._reload = Reload(self._name, path, config, self, self._netlink, upkeep, tasks)
                     try:
                         with self._attendance.ready():
                             await asyncio.Event().wait()
                     finally:
+                        upkeep.end()
                         if self._reload is not None and self._reload.config.interface.save_config:
                             self._save_at_end()
+
+    async def _keep_up(self, config: TunnelConfig, index: int, tasks: asyncio.TaskGroup) -> Upkeep:
+        """See from now on that nothing of the interface is missing."""
+        self._upkeep = upkeep = Upkeep(self._name, index, self._netlink, lambda: self._config or config, self._routes)
+        if config.interface.hooks.pre_up or config.interface.hooks.post_up:
+            await upkeep.begin()
+        tasks.create_task(upkeep.run())
+        tasks.create_task(self._watch_routing(index, upkeep))
+        return upkeep
 
     async def _enrol(self, enrolment: "Enrolment", config: TunnelConfig, tasks: asyncio.TaskGroup) -> list[Endpoint]:
         """Let certificates rule from now on; returns where those are whom we dial, as far as known."""
@@ -348,7 +362,16 @@ class Service:
             if request != ReloadRequest():
                 raise TunnelError(f"{self._name}: only certificates are read again: it has no configuration file")
             await self.read_identity()
+            return await self._restore()
+
+    async def _restore(self) -> list[str]:
+        """Put back what others have taken away; returns it line by line."""
+        if self._upkeep is None or self._config is None:
             return []
+        async with self._upkeep.lock:
+            missing = await self._upkeep.missing(self._config)
+            await self._upkeep.restore(missing, self._config)
+            return missing.lines()
 
     async def confirm(self) -> None:
         self._reloaded().confirm()
@@ -424,6 +447,9 @@ class Service:
     def _link_changed(self, event: LinkEvent) -> None:
         self._device.mtu = event.mtu
         self._device.addresses = event.addresses
+        if self._upkeep is not None:
+            self._upkeep.link_changed(event.is_up)
+            self._upkeep.addresses_changed(event.addresses)
         if event.is_up and not self._is_link_up.is_set():
             self._is_link_up.set()
             self._link_came_up()
@@ -435,6 +461,13 @@ class Service:
             self._port.close()
             self._tell_enrolment(is_up=False)
         self._pipeline.turn()
+
+    async def _watch_routing(self, index: int, upkeep: Upkeep) -> None:
+        async for change in self._netlink.watch_routing(index):
+            if change.is_incomplete:
+                upkeep.routes_unknown()
+            else:
+                upkeep.routes_removed(change.removed)
 
     def _tell_enrolment(self, *, is_up: bool) -> None:
         if self._routes is not None:

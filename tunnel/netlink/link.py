@@ -142,7 +142,8 @@ class Netlink:
                     "del", index=index, address=str(address.ip), prefixlen=address.network.prefixlen
                 )
         except NetlinkError as error:
-            if error.errno not in {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}:
+            # ENXIO: the kernel does no IPv6 there, for instance since the MTU became too small for it.
+            if error.errno not in {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.ENXIO}:
                 raise
 
     async def address_holder(self, address: IPInterface) -> str | None:
@@ -153,7 +154,7 @@ class Netlink:
                 return await self._name(index)
         return None
 
-    async def addresses(self, index: int) -> list[IPInterface]:
+    async def addresses_of(self, index: int) -> list[IPInterface]:
         """Those that the interface has."""
         return [
             held

@@ -1,8 +1,9 @@
 """Reloads on a fake netlink and a fake device that write down what was asked of them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from ipaddress import ip_interface
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from tunnel.config.patch import DevicePatch, IPNetwork
 from tunnel.config.quick import parse_quick
 from tunnel.control.reload_request import ReloadRequest
 from tunnel.daemon.reload import Reload
+from tunnel.daemon.upkeep import Upkeep
 from tunnel.endpoint import Endpoint
 from tunnel.errors import ConfigError, TunnelError, UdpSocketError
 from tunnel.keys import PrivateKey, PublicKey
@@ -43,10 +45,28 @@ OTHER = (
 
 
 class Links(FakeLinks):
+    """The kernel has all that was configured, but for what is `lost`."""
+
+    def __init__(self, fails_at: str) -> None:
+        super().__init__(fails_at)
+        self.lost: set[str] = set()
+
+    async def addresses_of(self, index: int) -> list[IPInterface]:
+        return [ip_interface(text) for text in ("10.0.0.1/24", "10.0.0.2/24") if text not in self.lost]
+
+    async def missing_routes(self, index: int, networks: Sequence[IPNetwork], table: int | None) -> list[IPNetwork]:
+        return [network for network in networks if str(network) in self.lost]
+
+    async def add_route(self, index: int, network: IPNetwork, table: int | None) -> None:
+        self._change(f"route {network} table {table}")
+
+    async def add_connected_route(self, index: int, address: IPInterface) -> None:
+        self._change(f"route of {address}")
+
     async def delete_address(self, index: int, address: IPInterface) -> None:
         self._change(f"no address {address}")
 
-    async def delete_routes(self, index: int, networks: Sequence[IPNetwork], table: int | None) -> None:
+    async def delete_routes(self, index: int, networks: Iterable[IPNetwork], table: int | None) -> None:
         for network in networks:
             self._change(f"no route {network} table {table}")
 
@@ -105,7 +125,8 @@ class Scene:
         self.interface = FakeInterface(self.links, config)
         self.time_is_up = asyncio.Event()
         self.slept: list[float] = []
-        self.reload = Reload("wg0", path, config, self.interface, self.links, tasks, self._sleep)
+        self.upkeep = Upkeep("wg0", 7, self.links, lambda: self.interface.config)
+        self.reload = Reload("wg0", path, config, self.interface, self.links, self.upkeep, tasks, self._sleep)
 
     def write(self, text: str) -> None:
         self.path.touch(mode=0o600)
@@ -290,6 +311,78 @@ async def test_a_peer_that_was_added_by_hand_and_saved_gets_its_route(tmp_path: 
         scene.interface.config = parse_quick(BASE + MORE, "wg0.conf")
         await scene.reload.save(scene.interface.config)
         assert await scene.reload.run(NOW) == ["+ route 10.8.0.0/16"]
+
+
+# ---- what others have changed ------------------------------------------------------------------------------------
+
+
+async def test_what_somebody_took_is_put_back_though_the_file_is_the_same(tmp_path: Path) -> None:
+    async with open_scene(tmp_path) as scene:
+        scene.links.lost = {"10.0.0.1/24", "10.9.0.0/16"}
+        back = ["+ address 10.0.0.1/24 (was missing)", "+ route 10.9.0.0/16 (was missing)"]
+        assert await scene.reload.run(ReloadRequest(dry_run=True)) == back
+        assert scene.script == []
+        assert await scene.reload.run(ReloadRequest(confirm=60)) == back
+        assert not scene.reload.is_on_trial
+    assert scene.script == ["address 10.0.0.1/24", "route 10.9.0.0/16 table 254", "device"]
+
+
+async def test_along_with_what_the_file_changes(tmp_path: Path) -> None:
+    async with open_scene(tmp_path) as scene:
+        scene.links.lost = {"10.9.0.0/16", "10.8.0.0/16", "10.0.0.0/24"}
+        scene.write(BASE + MORE)
+        said = await scene.reload.run(NOW)
+    assert said[1:] == ["+ route 10.8.0.0/16", "+ route 10.9.0.0/16 (was missing)", "+ route 10.0.0.0/24 (was missing)"]
+    assert scene.script == [
+        "route 10.8.0.0/16 table None",
+        "route of 10.0.0.1/24",
+        "route 10.9.0.0/16 table 254",
+        "device",
+    ]
+
+
+async def test_what_the_file_does_not_want_any_more_is_not_put_back(tmp_path: Path) -> None:
+    async with open_scene(tmp_path) as scene:
+        scene.links.lost = {"10.9.0.0/16"}
+        scene.write(BASE.replace("AllowedIPs = 10.9.0.0/16\n", ""))
+        said = await scene.reload.run(NOW)
+    assert "- route 10.9.0.0/16" in said
+    assert scene.script == ["no route 10.9.0.0/16 table None", "device"]
+
+
+async def test_where_it_cannot_be_put_back_nothing_else_is_changed_either(tmp_path: Path) -> None:
+    async with open_scene(tmp_path) as scene:
+        scene.links.lost = {"10.9.0.0/16"}
+        scene.links.routes["10.9.0.0/16 None"] = "eth0"
+        scene.write(BASE + MORE)
+        with pytest.raises(TunnelError, match=r"there is a route to 10\.9\.0\.0/16 already, by eth0"):
+            await scene.reload.run(NOW)
+    assert scene.script == []
+
+
+async def test_what_was_put_back_goes_again_if_the_rest_is_refused(tmp_path: Path) -> None:
+    async with open_scene(tmp_path, fails_at="no route 10.8") as scene:
+        scene.write(BASE + MORE)
+        await scene.reload.run(NOW)
+        scene.script.clear()
+        scene.links.lost = {"10.9.0.0/16"}
+        scene.write(BASE)
+        with pytest.raises(TunnelError, match="all is as before"):
+            await scene.reload.run(NOW)
+    assert scene.script == [
+        "route 10.9.0.0/16 table 254",
+        "route 10.8.0.0/16 table None",
+        "no route 10.9.0.0/16 table 254",
+    ]
+
+
+async def test_while_the_link_is_down_routes_are_left_for_when_it_comes_up(tmp_path: Path) -> None:
+    async with open_scene(tmp_path) as scene:
+        scene.upkeep.link_changed(is_up=False)
+        scene.links.lost = {"10.9.0.0/16"}
+        scene.write(BASE + MORE)
+        assert "+ route 10.8.0.0/16" in await scene.reload.run(NOW)
+    assert scene.script == ["device"]
 
 
 # ---- on trial -----------------------------------------------------------------------------------------------------

@@ -1,0 +1,198 @@
+"""Bad days of an interface: its link goes down, somebody deletes it, or takes what it needs."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.netns.eventually import eventually
+from tests.netns.flows import ping
+from tests.netns.hosts import SOCKETS, Host, PeerSection, Program, open_host, open_pair
+from tests.netns.landscape import survey
+from tests.netns.members import open_site
+from tunnel.keys import PrivateKey
+
+pytestmark = pytest.mark.root
+
+OTHER = PrivateKey(b"\3" * 32).public_key
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[Host]:
+    with open_host(tmp_path, "badday") as host:
+        host.peers.append(PeerSection(OTHER, ("10.60.0.0/16", "fd60::/64"), "192.0.2.2:51820"))
+        host.settings = ("Address = 10.52.0.1/24",)
+        yield host
+
+
+def flap(host: Host) -> None:
+    host.namespace.ip("link", "set", host.interface, "down")
+    host.namespace.ip("link", "set", host.interface, "up")
+
+
+def lines(host: Host, *words: str) -> list[str]:
+    """Those in its log that have all these words."""
+    return [line for line in host.log_file.read_text().splitlines() if all(word in line for word in words)]
+
+
+def says(host: Host, *words: str) -> str:
+    """Wait for a line with all these words: the last one."""
+    return eventually(lambda: lines(host, *words), f"{' … '.join(words)} in\n{host.log_file.read_text()}")[-1]
+
+
+# ---- the link goes down and comes back ---------------------------------------------------------------------------
+
+
+def test_when_the_link_comes_back_so_does_all_that_went_with_it(tmp_path: Path) -> None:
+    settings = ("Address = 10.52.0.1/24", "MTU = 1390", f"PostUp = echo %i >>{tmp_path}/hooks")
+    with open_pair(tmp_path, settings=settings) as (left, right):
+        before = survey(left.namespace, left.interface)
+        hooks = (tmp_path / "hooks").read_text()
+        ping(left.namespace, right.inner_ipv6)
+        flap(left)
+        eventually(lambda: survey(left.namespace, left.interface) == before, "everything is as before")
+        ping(left.namespace, right.inner_ipv4)
+        ping(left.namespace, right.inner_ipv6)
+        assert "fd50::1/128" in says(left, "the link is up again")
+        assert not lines(left, "warning")
+        assert (tmp_path / "hooks").read_text() == hooks
+
+
+@pytest.mark.slow
+def test_what_a_reload_has_changed_comes_back_as_changed_also_if_the_link_was_down_meanwhile(host: Host) -> None:
+    host.up()
+    flap(host)
+    host.namespace.ip("link", "set", host.interface, "down")
+    host.peers[0] = PeerSection(OTHER, ("10.61.0.0/16", "fd61::/64"), "192.0.2.2:51820")
+    host.write_config()
+    host.tunnel("reload", host.interface)
+    host.namespace.ip("link", "set", host.interface, "up")
+    eventually(lambda: "10.61.0.0/16" in host.namespace.ip("route"), "the new route is there")
+    eventually(lambda: "fd61::/64" in host.namespace.ip("-6", "route"), "the new route is there")
+    assert "10.60.0.0/16" not in host.namespace.ip("route")
+
+
+@pytest.mark.slow
+def test_routes_in_a_table_of_their_own_come_back_into_it(host: Host) -> None:
+    host.peers[0] = PeerSection(OTHER, ("0.0.0.0/0", "::/0"), "192.0.2.2:51820")
+    host.settings = ("Table = 4711",)
+    host.up()
+    before = survey(host.namespace, host.interface)
+    assert "default" in host.namespace.ip("route", "show", "table", "4711")
+    flap(host)
+    eventually(lambda: survey(host.namespace, host.interface) == before, "everything is as before")
+
+
+@pytest.mark.slow
+def test_of_a_bare_interface_nothing_is_put_back_as_with_kernel_wireguard(tmp_path: Path) -> None:
+    with open_host(tmp_path, "barebad", Program.TUNNEL_WG) as host:
+        host.peers.append(PeerSection(OTHER, ("10.60.0.0/16",), "192.0.2.2:51820"))
+        host.up()
+        flap(host)
+        eventually(lambda: host.status()["listen_port"], "it is up")
+        assert "10.60.0.0/16" not in host.namespace.ip("route")
+        assert host.inner_ipv6 not in host.namespace.ip("address")
+        assert not lines(host, "put back")
+
+
+@pytest.mark.slow
+def test_members_have_their_addresses_and_routes_back(tmp_path: Path) -> None:
+    with open_site(tmp_path, "flap") as site:
+        gateway, client = site.gateway("gw", 1), site.client("laptop", 2)
+        gateway.up()
+        client.up()
+        before = client.routes, client.addresses, gateway.addresses
+        for member in (client, gateway):
+            member.namespace.ip("link", "set", member.interface, "down")
+            member.namespace.ip("link", "set", member.interface, "up")
+        eventually(lambda: (client.routes, client.addresses, gateway.addresses) == before, "all is as before", 20)
+        ping(client.namespace, gateway.inner_ipv6)
+        client.namespace.ip("route", "delete", "10.9.0.0/24", "dev", client.interface)
+        assert "route 10.9.0.0/24" in client.says("somebody has removed")
+        assert client.tunnel("reload", client.interface).stdout == "+ route 10.9.0.0/24 (was missing)\n"
+        eventually(lambda: (client.routes, client.addresses, gateway.addresses) == before, "all is as before")
+
+
+# ---- somebody takes an address or a route ------------------------------------------------------------------------
+
+
+def test_what_somebody_takes_is_said_in_one_line_and_put_back_by_a_reload(host: Host) -> None:
+    host.up()
+    before = survey(host.namespace, host.interface)
+    for command in (
+        ("address", "flush", "dev", host.interface),
+        ("-6", "route", "delete", "fd60::/64", "dev", host.interface),
+    ):
+        host.namespace.ip(*command)
+    line = says(host, "warning: somebody has removed addresses 10.50.0.1/32, fd50::1/128, 10.52.0.1/24")
+    assert "routes fd60::/64, 10.60.0.0/16 from" in line
+    assert line.endswith(f"to put them back: tunnel reload {host.interface}")
+    assert host.tunnel("reload", host.interface).stdout.count("(was missing)\n") == 5
+    assert survey(host.namespace, host.interface) == before
+    assert host.tunnel("reload", host.interface).stdout == "nothing to change\n"
+    host.tunnel("down", host.interface)
+    assert len(lines(host, "warning")) == 1
+
+
+@pytest.mark.slow
+def test_the_route_of_an_address_is_ours_too(host: Host) -> None:
+    host.up()
+    host.namespace.ip("route", "delete", "10.52.0.0/24", "dev", host.interface)
+    says(host, "somebody has removed route 10.52.0.0/24")
+    assert host.tunnel("reload", host.interface, "--dry-run").stdout == "+ route 10.52.0.0/24 (was missing)\n"
+    host.tunnel("reload", host.interface)
+    route = f"10.52.0.0/24 dev {host.interface} proto kernel scope link src 10.52.0.1"
+    assert route in host.namespace.ip("route")
+
+
+@pytest.mark.slow
+def test_what_hooks_take_is_meant(host: Host) -> None:
+    host.settings += (
+        "PostUp = ip route del 10.60.0.0/16",
+        f"PreDown = ip address del {host.inner_ipv4}/32 dev %i; sleep 1",
+    )
+    host.up()
+    assert host.tunnel("reload", host.interface).stdout == "nothing to change\n"
+    flap(host)
+    says(host, "the link is up again")
+    assert "10.60.0.0/16" not in host.namespace.ip("route")
+    host.tunnel("down", host.interface)
+    assert not lines(host, "warning")
+
+
+@pytest.mark.slow
+def test_changes_of_our_own_are_nobody_s_loss(host: Host) -> None:
+    """With the first address of a network the kernel takes the others, which come back."""
+    host.settings = ("Address = 10.53.0.1/24, 10.53.0.2/24",)
+    host.up()
+    host.settings = ("Address = 10.53.0.2/24",)
+    host.peers[0] = PeerSection(OTHER, ("10.60.0.0/16",), "192.0.2.2:51820")
+    host.write_config()
+    host.tunnel("reload", host.interface)
+    host.namespace.ip("address", "add", "10.77.0.1/24", "dev", host.interface)
+    host.namespace.ip("address", "delete", "10.77.0.1/24", "dev", host.interface)
+    host.namespace.ip("route", "delete", "10.60.0.0/16")
+    says(host, "somebody has removed route 10.60.0.0/16")
+    assert len(lines(host, "warning")) == 1
+
+
+# ---- deleted under us --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_an_interface_that_is_deleted_leaves_no_routes_rules_or_sockets(host: Host) -> None:
+    host.peers[0] = PeerSection(OTHER, ("0.0.0.0/0", "::/0"), "192.0.2.2:51820")
+    host.settings = (
+        "FwMark = 51820",
+        "Table = 51820",
+        "PostUp = ip rule add not fwmark 51820 table 51820; ip -6 rule add not fwmark 51820 table 51820",
+        "PostDown = ip rule del not fwmark 51820 table 51820; ip -6 rule del not fwmark 51820 table 51820",
+    )
+    before = survey(host.namespace, host.interface)
+    host.up()
+    assert survey(host.namespace, host.interface).rules != before.rules
+    host.namespace.ip("link", "delete", host.interface)
+    eventually(lambda: survey(host.namespace, host.interface) == before, "everything is as before")
+    assert lines(host, "was deleted")
+    assert not lines(host, "warning") + lines(host, "error") + lines(host, "Traceback")
+    assert not (SOCKETS / f"{host.interface}.sock").exists()

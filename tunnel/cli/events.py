@@ -3,23 +3,29 @@
     process of wg0 ──events=1──▶ thread ─┐
                                          ├─▶ queue ──▶ standard output, flushed line by line
     process of wg1 ──events=1──▶ thread ─┘
+         ▲
+         └─ new sockets in the folder, looked for all the time
 
-The lines are those of `tunnel.control.events`, as they come. A thread each, because reading is all that it does.
+The lines are those of `tunnel.control.events`, as they come. A thread each, because asking and reading is all it does.
 """
 
 import errno
-import socket
-from collections.abc import Mapping
+import time
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from threading import Thread
 
 import click
 
 from tunnel.cli.completion import running
 from tunnel.cli.places import Places, pass_places
-from tunnel.control.uapi_client import ControlClient, list_interfaces
-from tunnel.errors import ControlError, TunnelError
+from tunnel.control.uapi_client import ControlClient, find_sockets, is_answered, socket_path
+from tunnel.errors import ControlError
+
+INTERVAL = 0.2
+"""Seconds between looks at the folder of the sockets: what a new interface tells earlier is not heard."""
 
 
 @click.command(
@@ -38,44 +44,104 @@ def events(places: Places, name: str | None) -> None:
     Peers that come, go and roam, handshakes that nobody answers, certificates that are admitted, refused and removed.
     docs/status.md has every event with its members.
 
-    Interfaces of other implementations do not tell. It ends with Ctrl-C, and with status 1 when an interface ends.
+    Without NAME it takes interfaces that come up later, too, and goes on when one ends; with NAME it ends with status 1
+    then. Interfaces of other implementations do not tell.
     """
     from tunnel.cli.config_file import check_name
 
-    names = [check_name(name)] if name else list_interfaces(places.sockets)
-    connections = {one: found for one in names if (found := _ask(one, places.sockets, is_needed=name is not None))}
-    if not connections:
-        raise TunnelError("no interface is up that tells what happens")
-    print_lines(connections)
+    if name is not None:
+        print_lines_of(check_name(name), places.sockets)
+    else:
+        _Everybody(places.sockets).print_lines()
 
 
-def _ask(name: str, directory: Path, *, is_needed: bool) -> socket.socket | None:
-    """Where it tells; None if it is gone or another implementation. Raise `ControlError` if that is not wanted."""
-    try:
-        return ControlClient.connect(name, directory).subscribe("events=1\n\n")
-    except ControlError as error:
-        if is_needed or error.errno in (errno.EACCES, errno.ETIMEDOUT):
-            raise
-        return None
+@dataclass(frozen=True, slots=True)
+class _Silence:
+    """An interface tells nothing more, or never told anything; `inode` is that of its socket."""
+
+    inode: int
+    has_told: bool
+    error: ControlError
 
 
-def print_lines(connections: Mapping[str, socket.socket]) -> None:
-    """What they all tell, in the order in which it comes; raise `ControlError` as soon as one tells nothing more."""
-    heard: SimpleQueue[str | ControlError] = SimpleQueue()
-    for name, connection in connections.items():
-        Thread(target=_listen, args=(name, connection, heard), daemon=True).start()
-    while not isinstance(line := heard.get(), ControlError):
+_Heard = SimpleQueue[str | _Silence]
+
+
+def print_lines_of(name: str, directory: Path) -> None:
+    """What one interface tells; raise `ControlError` as soon as it tells nothing more."""
+    heard = _Heard()
+    _listen_beside(name, 0, directory, heard)
+    while not isinstance(line := heard.get(), _Silence):
         click.echo(line)
-    raise line
+    raise line.error
 
 
-def _listen(name: str, connection: socket.socket, heard: "SimpleQueue[str | ControlError]") -> None:
-    why = "its process has ended, or has hung up on us"
-    connection.settimeout(None)
+class _Everybody:
+    """All interfaces whose sockets are in `directory`, now and later."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._heard = _Heard()
+        self._asked = set[int]()
+        """Sockets, by inode, since an interface may be renamed: who tells, and of whom we know that they do not."""
+        self._silent: dict[int, ControlError] = {}
+        """Who has told and tells no more, until the next look: is its interface gone?"""
+
+    def print_lines(self) -> None:
+        """What they tell, in the order in which it comes, for ever; raise `ControlError` if we may not ask."""
+        self._look()
+        if not self._asked:
+            click.echo("no interface is up yet", err=True)
+        looked_at = time.monotonic()
+        while True:
+            with suppress(Empty):
+                self._take(self._heard.get(timeout=INTERVAL))
+            if time.monotonic() - looked_at >= INTERVAL:
+                self._look()
+                looked_at = time.monotonic()
+
+    def _look(self) -> None:
+        """Ask whom we have not asked yet, and forget those who are gone."""
+        there = find_sockets(self._directory)
+        self._asked.intersection_update(there.values())
+        for name, inode in there.items():
+            error = self._silent.get(inode)
+            if (inode in self._asked and error is None) or not is_answered(socket_path(name, self._directory)):
+                continue
+            if error is not None:
+                raise error  # it runs on, so it was us: too slow, or too many
+            self._asked.add(inode)
+            _listen_beside(name, inode, self._directory, self._heard)
+        self._asked.difference_update(self._silent)  # what a killed process has left may be made anew
+        self._silent.clear()
+
+    def _take(self, heard: str | _Silence) -> None:
+        if isinstance(heard, str):
+            click.echo(heard)
+        elif heard.error.errno == errno.EACCES:
+            raise heard.error
+        elif heard.has_told:
+            click.echo(str(heard.error), err=True)
+            self._silent[heard.inode] = heard.error
+
+
+def _listen_beside(name: str, inode: int, directory: Path, heard: _Heard) -> None:
+    Thread(target=_listen, args=(name, inode, directory, heard), daemon=True).start()
+
+
+def _listen(name: str, inode: int, directory: Path, heard: _Heard) -> None:
+    """Put into `heard` what the interface tells, line by line, and in the end why there is no more."""
+    has_told = False
     try:
-        with connection.makefile(encoding="ascii", errors="replace") as lines:
+        connection = ControlClient.connect(name, directory).subscribe("events=1\n\n")
+        connection.settimeout(None)
+        with connection, connection.makefile(encoding="ascii", errors="replace") as lines:
             for line in lines:
+                has_told = True
                 heard.put(line.rstrip("\n"))
-    except OSError as error:
-        why = error.strerror or why
-    heard.put(ControlError(f"{name}: {why}"))
+        error = ControlError(f"{name}: its process has ended, or has hung up on us")
+    except ControlError as refusal:
+        error = refusal
+    except OSError as broken:
+        error = ControlError(f"{name}: {broken.strerror or broken}", broken.errno or 0)
+    heard.put(_Silence(inode, has_told, error))

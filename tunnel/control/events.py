@@ -39,6 +39,7 @@ KINDS: Final[Mapping[str, tuple[str, ...]]] = {
     "name_resolved": ("peer", "name", "endpoint", "endpoint_name"),
     "admitted": _CERTIFICATE,
     "renewed": _CERTIFICATE,
+    "identity_renewed": ("name", "certificate_expires"),
     "removed": ("peer", "name", "reason", "why"),
     "refused": ("peer", "dialled_as", "endpoint", "reason", "why"),
     "path_mtu_changed": ("peer", "name", "path_mtu", "max_packet"),

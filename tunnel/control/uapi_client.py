@@ -111,13 +111,21 @@ def list_interfaces(directory: Path = SOCKET_DIRECTORY) -> list[str]:
 
     Raise `ControlError` if we may not look.
     """
+    return [name for name in find_sockets(directory) if is_answered(socket_path(name, directory))]
+
+
+def find_sockets(directory: Path = SOCKET_DIRECTORY) -> dict[str, int]:
+    """Inodes of the control sockets by the names of their interfaces, sorted; whether anybody answers is not asked.
+
+    Raise `ControlError` if we may not look.
+    """
     try:
-        names = sorted(path.name.removesuffix(SOCKET_SUFFIX) for path in directory.iterdir() if _is_socket(path))
+        inodes = {path.name: _inode(path) for path in sorted(directory.iterdir())}
     except FileNotFoundError:
-        return []
+        return {}
     except OSError as error:
         raise _unreachable(str(directory), error) from None
-    return [name for name in names if is_answered(socket_path(name, directory))]
+    return {name.removesuffix(SOCKET_SUFFIX): inode for name, inode in inodes.items() if inode is not None}
 
 
 def request(name: str, text: str, timeout: float = TIMEOUT, directory: Path = SOCKET_DIRECTORY) -> str:
@@ -156,10 +164,12 @@ def _reason(body: str) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
-def _is_socket(path: Path) -> bool:
+def _inode(path: Path) -> int | None:
+    """None for what is no control socket."""
     with contextlib.suppress(FileNotFoundError):
-        return path.name.endswith(SOCKET_SUFFIX) and stat.S_ISSOCK(path.lstat().st_mode)
-    return False
+        if path.name.endswith(SOCKET_SUFFIX) and stat.S_ISSOCK((found := path.lstat()).st_mode):
+            return found.st_ino
+    return None
 
 
 def _listener_pid(connection: socket.socket) -> int:

@@ -239,6 +239,8 @@ class Membership:
         if loaded.identity.chain != before.identity.chain:
             line = f"identity renewed name={loaded.claims.name} until={format_time(loaded.claims.not_after)}"
             self._lines.log(logging.INFO, line, line)
+            own = loaded.claims
+            self.events.tell("identity_renewed", name=own.name, certificate_expires=own.not_after)
             if self._dialled is not None:
                 self._device.handshake(self._dialled, now)
         self._do_soon()

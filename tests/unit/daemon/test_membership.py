@@ -94,6 +94,16 @@ def test_who_listens_hears_of_whom_we_admit_and_by_whose_word(site: Site) -> Non
     assert events[0]["certificate_expires"] == laptop.certificate_expires
 
 
+def test_who_listens_hears_of_our_own_new_certificate_and_not_of_the_same_again(site: Site) -> None:
+    site.connect()
+    with told(site.laptop) as events:
+        site.laptop.install(site.laptop.files)
+        site.laptop.renew(site.authority, days=100)
+    (renewed,) = events
+    assert (renewed["event"], renewed["name"]) == ("identity_renewed", "laptop")
+    assert renewed["certificate_expires"] == site.laptop.membership.identity.claims.not_after
+
+
 def test_who_listens_hears_of_new_certificates_and_of_removals(site: Site) -> None:
     site.connect()
     with told(site.gateway) as events:

@@ -46,7 +46,7 @@ class Host:
     `addresses` are those of that interface.
     `offered` is what we take from peers that are like us (see `tunnel.protocol.extension`); None: plain WireGuard.
     `credentials` are what we show to peers with certificates; None: there are none to us.
-    `probing_due` is when any peer may ask again whether large data arrives; `refusals` limits what we tell senders of
+    `next_turn` is when another peer may ask whether large data arrives; `refusals` limits what we tell senders of
     packets that are too big.
     `key_log` is told every ephemeral key of a WireGuard handshake before it is used; None: they are nobody's but ours.
     """
@@ -64,12 +64,12 @@ class Host:
         "is_up",
         "key_log",
         "mtu",
+        "next_turn",
         "nonces",
         "offered",
         "oversized",
         "packets",
         "probes",
-        "probing_due",
         "refusals",
         "rng",
         "stamp",
@@ -91,7 +91,7 @@ class Host:
         self.nonces = Nonces()
         self.burst = BurstArena()
         self.datagrams: list[tuple[Train, Endpoint]] = []
-        self.probing_due = -inf
+        self.next_turn = -inf
         self.refusals = RateLimiter()
         self.probes: list[tuple[memoryview, Endpoint]] = []
         self.oversized: list[Oversized] = []

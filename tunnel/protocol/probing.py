@@ -23,7 +23,7 @@ from tunnel.protocol.path_mtu import Probe
 from tunnel.protocol.transport import MAX_PACKET, SLOT_OVERHEAD, seal
 from tunnel.wire.control import pack_probe
 from tunnel.wire.icmp import Echo, pack_echo_request, parse_echo_reply
-from tunnel.wire.messages import TRANSPORT_HEADER_SIZE, TRANSPORT_OVERHEAD
+from tunnel.wire.messages import PADDING, TRANSPORT_HEADER_SIZE, TRANSPORT_OVERHEAD
 
 if TYPE_CHECKING:
     from tunnel.protocol.peer import Peer
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 OUTER_HEADERS = {4: 20 + 8, 6: 40 + 8}
 """Bytes of outer IP and UDP, by version."""
 
-CONFIRMATIONS_INTERVAL = 1 / 20
+TURN = 1 / 20
 """Seconds between rounds that begin, for a whole device: a thousand busy peers cost no more than ten."""
 
 WIDEST_NETWORK = {4: 8, 6: 32}
@@ -41,12 +41,13 @@ WIDEST_NETWORK = {4: 8, 6: 32}
 class PathProbes:
     """Along `path`. What is sent goes into `host.probes`. The peer is an argument, so that nothing here keeps it."""
 
-    __slots__ = ("_echo", "_host", "_identifier", "_path", "_told")
+    __slots__ = ("_echo", "_has_turn", "_host", "_identifier", "_path", "_told")
 
     def __init__(self, path: NetworkPath, host: Host) -> None:
         self._path = path
         self._host = host
         self._identifier: int | None = None
+        self._has_turn = False
         self._echo: Echo | None = None
         self._told: int | None = None
 
@@ -59,16 +60,28 @@ class PathProbes:
         """Packets longer than `LARGE_PACKET` went to the peer, and it is time to ask whether they arrive."""
         host, path = self._host, self._path
         assert path.endpoint is not None
-        if now < host.probing_due:
+        if not self._is_our_turn(now):
             return
         self._echo = self._choose_echo(peer) if keypair.takes is None else None
         if keypair.takes is None and self._echo is None:
             path.mtu.put_off(now)
             return
-        host.probing_due = now + CONFIRMATIONS_INTERVAL
         version = 6 if path.endpoint.is_ipv6 else 4
         overhead = OUTER_HEADERS[version] + TRANSPORT_OVERHEAD
-        self._send(path.mtu.begin(min(host.mtu, MAX_PACKET), overhead, version, now), peer, now)
+        padding = PADDING if keypair.takes is None else 1
+        self._send(path.mtu.begin(min(host.mtu, MAX_PACKET), overhead, version, now, padding), peer, now)
+
+    def _is_our_turn(self, now: float) -> bool:
+        """Everybody has one, in the order in which they ask; when ours comes, we are asked for it again."""
+        if not self._has_turn:
+            turn = max(now, self._host.next_turn)
+            self._host.next_turn = turn + TURN
+            if turn > now:
+                self._has_turn = True
+                self._path.mtu.due = turn
+                return False
+        self._has_turn = False
+        return True
 
     def acknowledged(self, number: int, peer: "Peer", now: float) -> bool:
         """The probe with that number arrived; False if there is none."""

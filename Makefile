@@ -21,7 +21,7 @@ PREFIX  := /usr/local
 DESTDIR :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint bench install uninstall deb clean demo-tools test-tools rival-tools
+.PHONY: help demo test test-all lint bench soak install uninstall deb clean demo-tools test-tools rival-tools
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ lint: $(STAMP) ## ruff, mypy strict, the import contract
 
 bench: test-tools rival-tools $(STAMP) ## throughput, cost and latency next to other VPNs; ARGS='--seconds 2 --only tunnel' ...
 	$(BIN)/python -m tests.bench $(ARGS)
+
+soak: test-tools $(STAMP) ## an hour of everything that happens to a gateway: does it leak? ARGS='--minutes 2'
+	$(BIN)/python -m tests.soak $(ARGS)
 
 install: ## install into PREFIX=/usr/local, with man pages, completions and a systemd unit
 	@./scripts/install-tools --venv "$(PYTHON)"

@@ -148,6 +148,17 @@ def test_the_dashboard_uses_exactly_what_is_documented() -> None:
     assert "label_values(tunnel_interface_up, interface)" in json.dumps(dashboard["templating"])
 
 
+def test_legends_and_sums_use_labels_that_the_metrics_have() -> None:
+    labels = {sample.name: sample.labels.keys() for sample in _samples(_Fixed(STATUS))}
+    dashboard = json.loads((REPOSITORY / "docs" / "grafana.json").read_text())
+    for target in (target for panel in dashboard["panels"] for target in panel["targets"]):
+        (metric,) = re.findall(r"\btunnel_\w+", target["expr"])
+        summed = re.findall(r"\bby \(([^)]*)\)", target["expr"])
+        used = {*re.findall(r"{{(\w+)}}", target["legendFormat"]), *re.findall(r"(\w+)=~", target["expr"])}
+        assert used.union(*(names.split(", ") for names in summed)) <= labels[metric], target
+        assert not summed or set(re.findall(r"{{(\w+)}}", target["legendFormat"])) <= set(summed[0].split(", "))
+
+
 def test_counters_are_queried_as_rates_and_gauges_are_not() -> None:
     queries = re.findall(r'"expr": "(.*)"', (REPOSITORY / "docs" / "grafana.json").read_text())
     assert queries

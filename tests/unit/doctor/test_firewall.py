@@ -117,6 +117,13 @@ def test_the_rule_is_named_as_nft_wants_it() -> None:
     assert str(drop) == "rule 2 of chain inet t out"
 
 
+def test_the_rule_that_is_not_understood_is_told_and_what_decides_before_it_is_not() -> None:
+    unclear = ruleset([TCP, ACCEPT], [PORT, LIMIT, DROP], [DROP]).unjudged(PACKET)
+    assert str(unclear) == "rule 2 of chain inet t out"
+    assert ruleset([PORT, ACCEPT], [LIMIT, DROP]).unjudged(PACKET) is None
+    assert ruleset([PORT, DROP], [LIMIT, ACCEPT]).unjudged(PACKET) is None
+
+
 def test_counters_are_by_chain_and_handle() -> None:
     ((where, handle),) = ruleset([PORT, COUNTER, DROP]).counters()
     assert (str(where), handle) == ("inet t out", 1)

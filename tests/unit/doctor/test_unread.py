@@ -36,6 +36,16 @@ def test_a_rule_of_iptables_that_our_packets_meet_is_named_with_how_to_read_it(f
     assert f"nft -a list chain ip filter {hook.upper()}" in remedies(examination)
 
 
+def test_with_a_session_it_is_pings_in_the_tunnel_whose_rules_are_read() -> None:
+    ours = {"match": {"op": "==", "left": {"meta": {"key": "iifname"}}, "right": "wg0"}}
+    facts = {"inside": DEAF, "outside": silent()}
+    found = {
+        where: remedies(examine(replace(one, firewall=rules("input", ours, XT, DROP)))) for where, one in facts.items()
+    }
+    assert "nft -a list chain ip filter INPUT" in found["inside"]
+    assert "nft -a list chain ip filter INPUT" not in found["outside"]
+
+
 def test_a_rule_that_does_not_concern_us_is_not_named() -> None:
     other = {"match": {"op": "==", "left": {"payload": {"protocol": "tcp", "field": "dport"}}, "right": 22}}
     examination = examine(replace(silent(), firewall=rules("output", other, XT, DROP)))

@@ -55,7 +55,8 @@ def write_config(path: Path, config: TunnelConfig) -> None:
             os.fsync(descriptor)
         temporary.replace(target)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # on a read-only file system even what is not there cannot be removed
+            temporary.unlink()
         raise ConfigError(f"cannot save the configuration: {error.strerror}", source=str(path)) from None
 
 

@@ -92,6 +92,7 @@ class PathMtu:
         "_failures",
         "_next",
         "_overhead",
+        "_padding",
         "_passed",
         "_raise_at",
         "_raises",
@@ -119,6 +120,7 @@ class PathMtu:
         self._table: list[int] = []
         self._began = self._raise_at = 0.0
         self._failures = self._raises = self._passed = self._failed = self._overhead = 0
+        self._padding = 1
         self._round = Round.IDLE
         self._round_trip = None
         self.full = self.size = 0
@@ -134,8 +136,9 @@ class PathMtu:
 
     @property
     def max_packet(self) -> int:
-        """The longest inner packet that goes in one of `size`."""
-        return self.size - self._overhead
+        """The longest inner packet that goes in one of `size`; if that is narrow, in either direction."""
+        longest = self.size - self._overhead
+        return longest - longest % self._padding if self.is_narrow else longest
 
     @property
     def is_settled(self) -> bool:
@@ -148,6 +151,12 @@ class PathMtu:
         return bool(self._awaited)
 
     # ── rounds ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def pad(self, padding: int) -> None:
+        """The peer makes its packets a multiple of `padding`: what it answers as long as it was asked must fit, too."""
+        if padding != self._padding:
+            self._padding = padding
+            self._set_limit()
 
     def begin(self, packet: int, overhead: int, version: int, now: float) -> list[Probe]:
         """Large data flows, and `due` has come: inner packets of up to `packet` bytes, in outer IP of that version.
@@ -277,7 +286,10 @@ class PathMtu:
     def _set(self, size: int) -> None:
         self.size = size
         self.is_known = True
-        self.limit = size - self._overhead if self.is_narrow else MAX_PACKET
+        self._set_limit()
+
+    def _set_limit(self) -> None:
+        self.limit = self.max_packet if self.is_narrow else MAX_PACKET
 
     def _above(self) -> list[int]:
         return [size for size in [*self._table, self.full] if size > self.size]

@@ -68,8 +68,7 @@ class PathProbes:
             return
         version = 6 if path.endpoint.is_ipv6 else 4
         overhead = OUTER_HEADERS[version] + TRANSPORT_OVERHEAD
-        padding = PADDING if keypair.takes is None else 1
-        self._send(path.mtu.begin(min(host.mtu, MAX_PACKET), overhead, version, now, padding), peer, now)
+        self._send(path.mtu.begin(min(host.mtu, MAX_PACKET), overhead, version, now), peer, now)
 
     def _is_our_turn(self, now: float) -> bool:
         """Everybody has one, in the order in which they ask; when ours comes, we are asked for it again."""
@@ -105,6 +104,8 @@ class PathProbes:
     def _send(self, probes: Iterable[Probe], peer: "Peer", now: float) -> None:
         """Without a session nothing is sent, and so nothing is answered."""
         path, endpoint, keypair = self._path, self._path.endpoint, peer.keypairs.current
+        if keypair is not None:
+            path.mtu.pad(PADDING if keypair.takes is None else 1)
         for number, size in probes:
             if keypair is None or endpoint is None or not keypair.can_send(1, now):
                 break

@@ -1,5 +1,6 @@
 """Bad days of an interface: its link goes down, somebody deletes it, or takes what it needs."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,10 +8,11 @@ import pytest
 
 from tests.netns.eventually import eventually
 from tests.netns.flows import ping
-from tests.netns.hosts import SOCKETS, Host, PeerSection, Program, open_host, open_pair
+from tests.netns.hosts import BIN, SOCKETS, Host, PeerSection, Program, interface_name, open_host, open_pair
 from tests.netns.landscape import survey
 from tests.netns.members import open_site
 from tunnel.keys import PrivateKey
+from tunnel.testing.namespaces import Namespace
 
 pytestmark = pytest.mark.root
 
@@ -174,6 +176,90 @@ def test_changes_of_our_own_are_nobody_s_loss(host: Host) -> None:
     host.namespace.ip("route", "delete", "10.60.0.0/16")
     says(host, "somebody has removed route 10.60.0.0/16")
     assert len(lines(host, "warning")) == 1
+
+
+# ---- renamed under us --------------------------------------------------------------------------------------------
+
+
+def rename(host: Host, name: str, old: str = "") -> None:
+    for change in (("down",), ("name", name)):
+        host.namespace.ip("link", "set", old or host.interface, *change)
+    host.namespace.ip("link", "set", name, "up")
+
+
+def test_everything_follows_an_interface_that_is_renamed(host: Host, tmp_path: Path) -> None:
+    new = interface_name("office")
+    host.settings += (f"PostDown = echo %i >{tmp_path}/told",)
+    before = survey(host.namespace, host.interface)
+    host.up()
+    routes = host.namespace.ip("route")
+    rename(host, new)
+    assert host.interface not in says(host, f"interface {host.interface} is called {new} now").split(" info:")[0]
+    eventually((SOCKETS / f"{new}.sock").exists, "the control socket has the new name")
+    assert not (SOCKETS / f"{host.interface}.sock").exists()
+    eventually(lambda: host.namespace.ip("route") == routes.replace(host.interface, new), "the routes are back")
+    assert json.loads(host.tunnel("status", new, "--json").stdout)[0]["name"] == new
+    assert f"interface: {new}" in host.wg("show", new).stdout
+    assert host.tunnel("reload", new).stdout == "nothing to change\n"
+    assert new in host.tunnel("why", "10.60.0.1", check=False).stdout
+    host.namespace.ip("route", "delete", "10.60.0.0/16")
+    assert f" {new} warning:" in says(host, f"from {new}; to put it back: tunnel reload {new}")
+    host.tunnel("down", new)
+    assert (tmp_path / "told").read_text() == f"{new}\n"
+    assert survey(host.namespace, host.interface) == before
+    assert not (SOCKETS / f"{new}.sock").exists()
+
+
+@pytest.mark.slow
+def test_the_old_name_is_free_for_another_and_the_events_go_on(host: Host, tmp_path: Path) -> None:
+    new = interface_name("office")
+    host.up()
+    told = tmp_path / "events"
+    listener = host.namespace.popen(str(BIN / "tunnel"), "events", host.interface, log=told)
+    eventually(lambda: '"listening"' in told.read_text(), "somebody listens", 10)
+    rename(host, new)
+    line = eventually(lambda: [line for line in told.read_text().splitlines() if "renamed" in line], "it is told")[0]
+    event = json.loads(line)
+    assert (event["interface"], event["event"], event["before"]) == (new, "interface_renamed", host.interface)
+    with Namespace("another") as namespace:
+        another = Host(namespace, host.label, 3, Program.TUNNEL_WG, tmp_path / "another")
+        another.directory.mkdir()
+        another.start_daemon()
+        assert another.status()["name"] == host.interface
+        assert host.namespace.run(str(BIN / "tunnel"), "status", new).stdout
+        (SOCKETS / f"{host.interface}.sock").unlink()
+        eventually(lambda: host.interface not in namespace.links(), "the other one is gone")
+    assert listener.poll() is None
+    host.tunnel("down", new)
+    assert listener.wait(5) == 1
+
+
+@pytest.mark.slow
+def test_a_bare_interface_is_followed_too_and_back_again(tmp_path: Path) -> None:
+    new = interface_name("office")
+    with open_host(tmp_path, "bareren", Program.TUNNEL_WG) as host:
+        host.up()
+        rename(host, new)
+        eventually(lambda: new in host.wg("show", "interfaces").stdout, "wg knows the new name")
+        rename(host, host.interface, old=new)
+        eventually(lambda: host.interface in host.wg("show", "interfaces").stdout, "wg knows the old name")
+        (SOCKETS / f"{host.interface}.sock").unlink()
+        eventually(lambda: not host.namespace.links()[1:], "it is gone")
+
+
+@pytest.mark.slow
+def test_where_a_socket_of_the_new_name_is_in_the_way_the_old_one_stays(host: Host) -> None:
+    new = interface_name("office")
+    host.up()
+    with open_host(host.directory, "office") as other:
+        other.up()
+        rename(host, new)
+        line = says(host, "warning", f"interface {new} is already run by process")
+        assert line.endswith(f"; its control socket stays {SOCKETS}/{host.interface}.sock")
+        assert json.loads(host.tunnel("status", host.interface, "--json").stdout)[0]["name"] == new
+        host.tunnel("down", host.interface)
+        assert other.status()["name"] == new
+    assert not (SOCKETS / f"{host.interface}.sock").exists()
 
 
 # ---- deleted under us --------------------------------------------------------------------------------------------

@@ -30,6 +30,7 @@ _CERTIFICATE = ("peer", "name", "certificate_expires", "admitted")
 
 KINDS: Final[Mapping[str, tuple[str, ...]]] = {
     "listening": (),
+    "interface_renamed": ("before",),
     "peer_up": _SESSION,
     "rekeyed": _SESSION,
     "peer_down": ("peer", "name", "reason"),
@@ -81,11 +82,11 @@ class Listener:
 
 
 class EventFeed:
-    """Of one interface. `on_first` is called when somebody begins to listen and nobody did."""
+    """Of one `interface`, which may be renamed. `on_first` is called when somebody begins to listen and nobody did."""
 
     def __init__(self, interface: str = "", unix_time: Callable[[], float] = time.time) -> None:
         self.on_first: Callable[[], None] = lambda: None
-        self._interface = interface
+        self.interface = interface
         self._unix_time = unix_time
         self._listeners: set[Listener] = set()
 
@@ -122,7 +123,7 @@ class EventFeed:
         told = {
             "version": EVENTS_VERSION,
             "time": _rfc3339(self._unix_time()),
-            "interface": self._interface,
+            "interface": self.interface,
             "event": event,
             **{name: members[name] for name in KINDS[event]},
         }

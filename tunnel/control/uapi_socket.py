@@ -200,6 +200,20 @@ class ControlSocket:
         listener.setblocking(False)
         return listener
 
+    def rename(self, name: str) -> None:
+        """The interface is called `name` from now on, and so is its file.
+
+        Raise `ControlError`, with the file where it was, if another one is in the way.
+        """
+        before, self.name, self.path = (self.name, self.path), name, socket_path(name, self.path.parent)
+        try:
+            self._remove_stale()
+            before[1].rename(self.path)
+        except (OSError, ControlError) as error:
+            why = error if isinstance(error, ControlError) else f"{self.path}: {error.strerror}"
+            self.name, self.path = before
+            raise ControlError(f"{why}; its control socket stays {self.path}", error.errno or 0) from None
+
     def _remove_stale(self) -> None:
         try:
             mode = self.path.lstat().st_mode

@@ -51,8 +51,8 @@ class JournalHandler(logging.Handler):
 
     def __init__(self, interface: str, fallback: logging.Handler, path: Path = JOURNAL_SOCKET) -> None:
         super().__init__()
-        self._interface = interface
-        self._fallback = fallback
+        self.interface = interface
+        self.fallback = fallback
         self._path = str(path)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
 
@@ -61,20 +61,20 @@ class JournalHandler(logging.Handler):
             datagram = b"".join(_pack(name, value) for name, value in self._fields(record))
             self._socket.sendto(datagram, self._path)  # by its path each time: it may be restarted
         except OSError:
-            self._fallback.handle(record)
+            self.fallback.handle(record)
         except Exception:
             self.handleError(record)
 
     def close(self) -> None:
         self._socket.close()
-        self._fallback.close()
+        self.fallback.close()
         super().close()
 
     def _fields(self, record: logging.LogRecord) -> Iterator[tuple[str, str]]:
         yield "MESSAGE", self.format(record)
         yield "PRIORITY", str(priority(record.levelno))
         yield "SYSLOG_IDENTIFIER", IDENTIFIER
-        yield "TUNNEL_INTERFACE", self._interface
+        yield "TUNNEL_INTERFACE", self.interface
         yield from line_fields(record.getMessage())
 
 

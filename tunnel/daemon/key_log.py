@@ -22,7 +22,7 @@ class KeyLog:
     """Of the interface `name`, which `device` is."""
 
     def __init__(self, name: str, device: Device) -> None:
-        self._name = name
+        self.name = name
         self._device = device
         self._listeners: set[Listener] = set()
 
@@ -32,14 +32,14 @@ class KeyLog:
         listener = Listener()
         self._listeners.add(listener)
         self._device.key_log = self._tell
-        _log.warning("SECRETS of %s are being recorded: its keys are told to tunnel capture --keys", self._name)
+        _log.warning("SECRETS of %s are being recorded: its keys are told to tunnel capture --keys", self.name)
         try:
             yield listener
         finally:
             self._listeners.discard(listener)
             if not self._listeners:
                 self._device.key_log = None
-            _log.warning("secrets of %s: a recording has ended, %d go on", self._name, len(self._listeners))
+            _log.warning("secrets of %s: a recording has ended, %d go on", self.name, len(self._listeners))
 
     def _tell(self, peer: PublicKey, ephemeral: PrivateKey, preshared: PresharedKey) -> None:
         lines = handshake_lines(peer.raw, ephemeral.raw, None if preshared.is_zero else preshared.raw)

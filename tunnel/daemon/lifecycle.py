@@ -75,7 +75,7 @@ class Lifecycle:
     """
 
     def __init__(self, name: str, config: TunnelConfig, links: Links, remove: Callable[[], Awaitable[None]]) -> None:
-        self._name = name
+        self.name = name
         self._config = config
         self._links = links
         self._remove = remove
@@ -85,12 +85,12 @@ class Lifecycle:
         """Raise `NetlinkError` if something we want is taken. Best before the interface is made."""
         for address in self._config.interface.addresses:
             holder = await self._links.address_holder(address)
-            if holder not in (None, self._name):
-                raise NetlinkError(f"{self._name}: address {address.ip} is taken by {holder}", errno.EEXIST)
+            if holder not in (None, self.name):
+                raise NetlinkError(f"{self.name}: address {address.ip} is taken by {holder}", errno.EEXIST)
         holders = await self._links.route_holders(wanted_routes(self._config), self._table)
         for network, holder in holders.items():
-            if holder != self._name:
-                raise NetlinkError(f"{self._name}: there is a route to {network} already, by {holder}", errno.EEXIST)
+            if holder != self.name:
+                raise NetlinkError(f"{self.name}: there is a route to {network} already, by {holder}", errno.EEXIST)
 
     @asynccontextmanager
     async def up(self, endpoints: Iterable[Endpoint]) -> AsyncIterator[int]:
@@ -119,9 +119,9 @@ class Lifecycle:
 
     async def _bring_up(self, endpoints: Iterable[Endpoint]) -> int:
         interface = self._config.interface
-        index = await self._links.link_index(self._name)
+        index = await self._links.link_index(self.name)
         if index is None:
-            raise NetlinkError(f"{self._name}: the interface is gone", errno.ENODEV)
+            raise NetlinkError(f"{self.name}: the interface is gone", errno.ENODEV)
         await self._links.leave_link_local_off(index)
         for address in interface.addresses:
             await self._links.add_address(index, address)
@@ -137,11 +137,11 @@ class Lifecycle:
 
     async def _run_up_hooks(self, phase: str, commands: Sequence[str]) -> None:
         self._owes_down_hooks = self._owes_down_hooks or bool(commands)
-        await run_hooks(phase, commands, self._name)
+        await run_hooks(phase, commands, self.name)
 
     async def _run_down_hooks(self, phase: str, commands: Sequence[str]) -> None:
         if self._owes_down_hooks:
-            await run_every_hook(phase, commands, self._name)
+            await run_every_hook(phase, commands, self.name)
 
 
 def inner_mtu(route_mtus: Sequence[int], *, has_ipv6: bool) -> int:

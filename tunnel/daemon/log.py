@@ -80,6 +80,18 @@ def set_up_logging(
         logging.getLogger(library).setLevel(max(level, logging.WARNING))
 
 
+def rename_interface(name: str) -> None:
+    """What is logged from now on is of the interface `name`."""
+    for handler in logging.getLogger().handlers:
+        formatters = [handler.formatter]
+        if isinstance(handler, JournalHandler):
+            handler.interface = name
+            formatters.append(handler.fallback.formatter)
+        for formatter in formatters:
+            if isinstance(formatter, _Formatter):
+                formatter.interface = name
+
+
 def describe(event: Event) -> tuple[int, str]:
     """The level and the line of a core event."""
     match event:
@@ -146,16 +158,21 @@ class RateLimited:
 
 
 class _Formatter(logging.Formatter):
-    """Levels in lower case."""
+    """Levels in lower case, and ``%(interface)s``."""
+
+    def __init__(self, line: str, interface: str) -> None:
+        super().__init__(line, datefmt="%H:%M:%S")
+        self.interface = interface
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name is logging's
+        record.interface = self.interface
         record.levelname = record.levelname.lower()
         return super().formatMessage(record)
 
 
 def _stderr_handler(interface: str, journal_socket: Path, environment: Mapping[str, str]) -> logging.Handler:
     handler = DescriptorHandler()
-    handler.setFormatter(_Formatter(f"%(asctime)s {interface} %(levelname)s: %(message)s", datefmt="%H:%M:%S"))
+    handler.setFormatter(_Formatter("%(asctime)s %(interface)s %(levelname)s: %(message)s", interface))
     return JournalHandler(interface, handler, journal_socket) if is_stderr_the_journal(environment) else handler
 
 
@@ -164,5 +181,5 @@ def _syslog_handler(interface: str, socket: Path) -> logging.Handler | None:
     if not socket.is_socket():
         return None
     handler = SyslogHandler(socket)
-    handler.setFormatter(logging.Formatter(f"tunnel[{interface}]: %(message)s"))
+    handler.setFormatter(_Formatter("tunnel[%(interface)s]: %(message)s", interface))
     return handler

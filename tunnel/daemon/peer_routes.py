@@ -168,7 +168,7 @@ class PeerRoutes:
     ) -> None:
         self._links = links
         self._clock = clock
-        self._name = name
+        self.name = name
         self._index = index
         self._route_table = table
         self._table = table if isinstance(table, int) else None
@@ -262,7 +262,7 @@ class PeerRoutes:
         except NetlinkError as error:
             self._lines.log(logging.WARNING, "look again", f"routes not looked at why={error}")
         else:
-            present -= {network for network in present if holders.get(network) != self._name}
+            present -= {network for network in present if holders.get(network) != self.name}
 
     async def _delete(self, network: IPNetwork, present: set[IPNetwork]) -> None:
         try:
@@ -281,7 +281,7 @@ class PeerRoutes:
             return
         for network in networks:
             holder = holders.get(network)
-            if holder == self._name:
+            if holder == self.name:
                 present.add(network)
             elif holder is not None:
                 self._refuse(network, present, f"not added network={network} taken by={holder}")

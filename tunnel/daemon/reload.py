@@ -107,7 +107,7 @@ class Reload:
     ) -> None:
         self.path = path
         self.config = config
-        self._name = name
+        self.name = name
         self._interface = interface
         self._links = links
         self._upkeep = upkeep
@@ -125,7 +125,7 @@ class Reload:
         """Do what the file says now; returns what that is, line by line. Raise `TunnelError`, with all as before."""
         async with self._one_at_a_time:
             if self.is_on_trial and not request.dry_run:
-                raise TunnelError(f"{self._name}: the last change waits for `tunnel confirm {self._name}`")
+                raise TunnelError(f"{self.name}: the last change waits for `tunnel confirm {self.name}`")
             new = self._interface.identified(await asyncio.to_thread(read_config, self.path))
             before, config_before = self._interface.running(self.config), self.config
             plan = difference(before, new, wanted_routes(self.config))
@@ -141,12 +141,12 @@ class Reload:
             if request.confirm is None or plan.is_empty:
                 return said
             self._trial = self._tasks.create_task(self._go_back(request.confirm, before, config_before))
-            return [*said, f"back again in {request.confirm} s, unless: tunnel confirm {self._name}"]
+            return [*said, f"back again in {request.confirm} s, unless: tunnel confirm {self.name}"]
 
     def confirm(self) -> None:
         """What is on trial stays. Raise `TunnelError` if nothing is."""
         if self._trial is None:
-            raise TunnelError(f"{self._name}: nothing waits to be confirmed")
+            raise TunnelError(f"{self.name}: nothing waits to be confirmed")
         self._trial.cancel()
         self._trial = None
         _log.info("the change was confirmed")
@@ -155,7 +155,7 @@ class Reload:
         """Write what runs, as `merged` says, into the file. Raise `TunnelError`, with the file as it was."""
         async with self._one_at_a_time:
             if self.is_on_trial:
-                raise TunnelError(f"{self._name}: the last change waits for `tunnel confirm {self._name}`")
+                raise TunnelError(f"{self.name}: the last change waits for `tunnel confirm {self.name}`")
             saved = as_saved(self.config, merged)
             await asyncio.to_thread(write_config, self.path, saved)
             # Else the next reload would take a peer back to where it was when this was written.
@@ -201,9 +201,9 @@ class Reload:
 
     async def _apply(self, plan: Plan, new: TunnelConfig, missing: Missing) -> None:
         """Raise `EdgeError` with all as before."""
-        index = await self._links.link_index(self._name)
+        index = await self._links.link_index(self.name)
         if index is None:
-            raise TunnelError(f"{self._name}: the interface is gone")
+            raise TunnelError(f"{self.name}: the interface is gone")
         mtu = await self._mtu(plan, new)
         undo: list[Callable[[], Awaitable[object]]] = []
         try:
@@ -281,7 +281,7 @@ class Reload:
             await self._links.add_routes(index, networks, table)
 
     def _lifecycle(self, config: TunnelConfig) -> Lifecycle:
-        return Lifecycle(self._name, config, self._links, _nothing)
+        return Lifecycle(self.name, config, self._links, _nothing)
 
 
 async def _undo(steps: Sequence[Callable[[], Awaitable[object]]]) -> str:

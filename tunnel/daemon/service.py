@@ -16,7 +16,7 @@ import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import uvloop
 
@@ -38,7 +38,7 @@ from tunnel.daemon.config_file import write_config
 from tunnel.daemon.event_source import EventSource
 from tunnel.daemon.key_log import KeyLog
 from tunnel.daemon.lifecycle import Lifecycle
-from tunnel.daemon.log import RateLimited
+from tunnel.daemon.log import RateLimited, rename_interface
 from tunnel.daemon.peer_routes import PeerRoutes
 from tunnel.daemon.pipeline import Pipeline, superpacket_size
 from tunnel.daemon.reload import Reload
@@ -99,6 +99,12 @@ def run(
         runner.run(serve())
 
 
+class Named(Protocol):
+    """Calls the interface by its name."""
+
+    name: str
+
+
 class Service:
     """Satisfies `tunnel.control.uapi_socket.ControlHandler`."""
 
@@ -128,6 +134,8 @@ class Service:
         self._routes: PeerRoutes | None = None
         self._upkeep: Upkeep | None = None
         self._reload: Reload | None = None
+        self._named: list[Named] = []
+        self._control_socket: ControlSocket | None = None
         self._main: asyncio.Task[None] | None = None
         self._is_link_up = asyncio.Event()
         self._is_stopping = False
@@ -199,6 +207,7 @@ class Service:
 
     async def _serve(self, config: TunnelConfig, path: Path | None, on_ready: Callable[[], None]) -> None:
         lifecycle = Lifecycle(self._name, config, self._netlink, self._remove_interface)
+        self._named.append(lifecycle)
         await lifecycle.check()
         async with self._interface():
             self._port.open(config.interface.listen_port, config.interface.fwmark)
@@ -221,6 +230,7 @@ class Service:
                     _log.info("interface %s is up, port %d, MTU %d", self._name, self.listen_port(), mtu)
                     if path is not None:
                         self._reload = Reload(self._name, path, config, self, self._netlink, upkeep, tasks)
+                        self._named.append(self._reload)
                     try:
                         with self._attendance.ready():
                             await asyncio.Event().wait()
@@ -232,6 +242,7 @@ class Service:
     async def _keep_up(self, config: TunnelConfig, index: int, tasks: asyncio.TaskGroup) -> Upkeep:
         """See from now on that nothing of the interface is missing."""
         self._upkeep = upkeep = Upkeep(self._name, index, self._netlink, lambda: self._config or config, self._routes)
+        self._named.append(upkeep)
         if config.interface.hooks.pre_up or config.interface.hooks.post_up:
             await upkeep.begin()
         tasks.create_task(upkeep.run())
@@ -243,6 +254,7 @@ class Service:
         self._routes = PeerRoutes(
             self._netlink, self._clock, self._name, await self._index(), config.interface.table, static_networks(config)
         )
+        self._named.append(self._routes)
         tasks.create_task(enrolment.run(self._routes))
         return await enrolment.first_addresses(DNS_PATIENCE)
 
@@ -251,6 +263,7 @@ class Service:
         """The TUN device with its packets being moved; on exit it is gone, and the sockets are closed."""
         tun = TunDevice.create(self._name, self._offload)
         self._tun = tun
+        self._named.append(tun)
         if self._wants_extensions:
             self._device.offered = find_offer(tun.receive_offloads)
         self._pipeline = Pipeline(self._device, tun, self._clock, on_event=self._on_event, on_gone=self._on_gone)
@@ -265,7 +278,9 @@ class Service:
     @asynccontextmanager
     async def _control(self) -> AsyncIterator[None]:
         """The control socket; whoever deletes its file stops us."""
-        control = ControlSocket(self._name, self, events=self._feed, keys=KeyLog(self._name, self._device))
+        keys = KeyLog(self._name, self._device)
+        self._named.append(keys)
+        self._control_socket = control = ControlSocket(self._name, self, events=self._feed, keys=keys)
         await control.open()
         watcher = asyncio.create_task(control.wait_unlinked())
         watcher.add_done_callback(self._control_gone)
@@ -438,11 +453,28 @@ class Service:
                     _log.info("interface %s was deleted", self._name)
                 self._stop()
                 return
+            if event.name != self._name:
+                self._renamed(event.name)
             if event.mtu != mtu:
                 mtu = event.mtu
                 with suppress(NetlinkError):  # gone already: the next event says so
                     await self._netlink.set_link(index, gso_max_size=superpacket_size(mtu))
             self._link_changed(event)
+
+    def _renamed(self, name: str) -> None:
+        """Somebody calls the interface by another name, and so do we: whoever uses the old one means another."""
+        before, self._name = self._name, name
+        for named in self._named:
+            named.name = name
+        self._feed.interface = name
+        self._feed.tell("interface_renamed", before=before)
+        rename_interface(name)
+        _log.info("interface %s is called %s now", before, name)
+        if self._control_socket is not None:
+            try:
+                self._control_socket.rename(name)
+            except ControlError as error:
+                _log.warning("%s", error)
 
     def _link_changed(self, event: LinkEvent) -> None:
         self._device.mtu = event.mtu

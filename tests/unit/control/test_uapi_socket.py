@@ -12,6 +12,7 @@ import uvloop
 from tests.unit.control.handler import PEER, PRIVATE_KEY, RecordingHandler, ask, serving
 from tunnel.control.reload_request import ReloadRequest
 from tunnel.control.status import InterfaceStatus
+from tunnel.control.uapi_client import request
 from tunnel.control.uapi_socket import SHORT_REQUEST, ControlSocket, Limits
 from tunnel.errors import ConfigError, ControlError, NetlinkError, UdpSocketError
 
@@ -385,6 +386,50 @@ async def test_closing_leaves_the_file_of_a_successor(tmp_path: Path) -> None:
         async with serving(RecordingHandler(), tmp_path):
             await control.close()
             assert await ask(tmp_path, b"set=1\n\n") == b"errno=0\n\n"
+
+
+# ---- another name -----------------------------------------------------------------------------------------------
+
+
+async def test_a_renamed_socket_goes_on_under_its_new_name_alone(tmp_path: Path) -> None:
+    async with serving(RecordingHandler(), tmp_path) as control, asyncio.timeout(10):
+        watcher = asyncio.create_task(control.wait_unlinked())
+        await asyncio.sleep(0)
+        control.rename("office")
+        assert [path.name for path in tmp_path.iterdir()] == ["office.sock"]
+        async with serving(RecordingHandler(), tmp_path):  # somebody else may have the old name
+            assert not watcher.done()
+            control.path.unlink()
+            await watcher
+
+
+async def test_a_renamed_socket_is_removed_in_the_end(tmp_path: Path) -> None:
+    async with serving(RecordingHandler(), tmp_path) as control:
+        control.rename("office")
+        assert stat.S_IMODE(control.path.stat().st_mode) & 0o077 == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_what_a_killed_process_left_is_not_in_the_way(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as killed:
+        killed.bind(str(tmp_path / "office.sock"))
+    async with serving(RecordingHandler(), tmp_path) as control:
+        control.rename("office")
+        assert (await asyncio.to_thread(request, "office", "set=1\n\n", directory=tmp_path)) == ""
+
+
+async def test_where_the_new_name_is_taken_the_old_one_stays(tmp_path: Path) -> None:
+    other = ControlSocket("office", RecordingHandler(), tmp_path)
+    await other.open()
+    (tmp_path / "file.sock").write_text("precious")
+    async with serving(RecordingHandler(), tmp_path) as control:
+        for name, why in (("office", "interface office is already run by process"), ("file", "not a socket")):
+            with pytest.raises(ControlError, match=rf"{why}.*; its control socket stays {control.path}"):
+                control.rename(name)
+            assert control.name == "wg0"
+        assert await ask(tmp_path, b"set=1\n\n") == b"errno=0\n\n"
+    await other.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["file.sock"]
 
 
 def _replace(path: Path) -> None:

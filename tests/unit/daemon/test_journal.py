@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tunnel.daemon.journal import JournalHandler, is_stderr_the_journal, line_fields
-from tunnel.daemon.log import describe, set_up_logging
+from tunnel.daemon.log import describe, rename_interface, set_up_logging
 from tunnel.endpoint import Endpoint
 from tunnel.keys import PrivateKey
 from tunnel.protocol.events import HandshakeCompleted, PathMtuChanged, PeerRoamed
@@ -212,12 +212,22 @@ def test_the_log_goes_to_the_journal_if_stderr_does(
                 "wg0", logging.INFO, to_syslog=False, journal_socket=tmp_path / "socket", environment=environment
             )
             logging.getLogger("tunnel.x").info("hello")
+            rename_interface("office")
+            logging.getLogger("tunnel.x").info("hello")
             if is_journal:
-                assert unpack(journald.recv(1000))["MESSAGE"] == "hello"
+                told = [unpack(journald.recv(1000)) for _ in range(2)]
+                assert [(line["MESSAGE"], line["TUNNEL_INTERFACE"]) for line in told] == [
+                    ("hello", "wg0"),
+                    ("hello", "office"),
+                ]
+                journald.close()
+                logging.getLogger("tunnel.x").info("into the fallback")
     finally:
         for handler in root.handlers:
             handler.close()
         root.handlers = handlers
         root.setLevel(level)
     sys.stderr.flush()
-    assert ("hello" in capfd.readouterr().err) == (not is_journal)
+    said = capfd.readouterr().err
+    assert ("hello" in said) == (not is_journal)
+    assert ("office info: into the fallback" in said) == is_journal

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tunnel.daemon.log import SILENT, RateLimited, describe, level_from, set_up_logging
+from tunnel.daemon.log import SILENT, RateLimited, describe, level_from, rename_interface, set_up_logging
 from tunnel.endpoint import Endpoint
 from tunnel.errors import ConfigError
 from tunnel.keys import PrivateKey
@@ -170,6 +170,21 @@ def test_a_syslog_that_went_away_is_no_traceback(
     (tmp_path / "log").unlink()
     logging.getLogger("tunnel.x").info("hello")
     assert capfd.readouterr().err == ""
+
+
+def test_lines_are_of_the_interface_as_it_is_called_now(
+    root: logging.Logger, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    set_up_logging("wg0", logging.INFO, to_syslog=False)
+    rename_interface("office")
+    logging.getLogger("tunnel.x").info("hello")
+    assert capfd.readouterr().err.endswith(" office info: hello\n")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as daemon:
+        daemon.bind(str(tmp_path / "log"))
+        set_up_logging("wg0", logging.INFO, to_syslog=True, syslog_socket=tmp_path / "log")
+        rename_interface("office")
+        logging.getLogger("tunnel.x").warning("hello")
+        assert daemon.recv(1000).rstrip(b"\0").decode() == "<28>tunnel[office]: hello"
 
 
 def test_silent_prints_nothing(root: logging.Logger, capfd: pytest.CaptureFixture[str]) -> None:

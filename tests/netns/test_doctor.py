@@ -261,9 +261,22 @@ def test_an_address_that_was_taken_away_is_named_and_given_back(pair: Pair) -> N
 
 
 @pytest.mark.slow
-def test_large_packets_that_are_lost_inside_are_named_with_what_fits(pair: Pair) -> None:
+def test_a_path_that_swallows_large_datagrams_is_said_with_what_is_done_about_it(pair: Pair) -> None:
     left, right = pair
     firewall(right, "prerouting", f"iifname eth0 udp dport {PORT} udp length > 1350 drop")
+    document = examine(left)
+    assert document["healthy"]
+    found = document["verdict"]
+    assert found["what"] == "the path is narrower than the interface"
+    assert "1370 bytes get through" in found["why"]
+    follow(left, found["remedy"])
+    assert examine(left)["verdict"] is None
+
+
+@pytest.mark.slow
+def test_large_packets_that_are_lost_inside_are_named_with_what_fits(pair: Pair) -> None:
+    left, right = pair
+    firewall(right, "input", f'iifname "{right.interface}" ip length > 1350 drop')
     text = verdict(left)
     assert text.startswith("large packets are lost on the way")
     follow(left, text)

@@ -161,7 +161,7 @@ STEPS = (
     Step("queue and offloads", _has_process, (losses.queue_overflows, losses.packets_refused, losses.segments_damaged)),
     Step("rules that are not read", _is_anybody_silent, (unread.rules_not_understood, unread.legacy_rules)),
     Step("answer through the tunnel", _pinged, (), (inside.silent_inside,)),
-    Step("packet size", _answered, (), (inside.packets_too_big, inside.mtu_too_large)),
+    Step("packet size", _answered, (), (inside.packets_too_big, inside.path_narrow, inside.mtu_too_large)),
 )
 
 

@@ -22,6 +22,9 @@ from tunnel.wire.checksum import checksum_of, ones_complement_sum
 KNOCKS = (0.5, 3.2)
 """Seconds to wait after each for an error; the kernel takes 3 to see that nobody has a neighbour's address (ARP)."""
 
+PRECISION = 8
+"""Bytes: how exactly the largest packet that comes back is looked for."""
+
 _ECHO = struct.Struct(">BBHHH")  # type, code, checksum, identifier, sequence (RFC 792, RFC 4443 section 4.1)
 _REQUEST, _REPLY = {4: 8, 6: 128}, {4: 0, 6: 129}
 _HEADERS = {4: 20 + _ECHO.size, 6: 40 + _ECHO.size}
@@ -95,8 +98,8 @@ class Pinger:
         return False
 
     def find_largest(self, works: int, fails: int, patience: float) -> int:
-        """The largest size that comes back, to 8 bytes, when these two are known."""
-        while fails - works > 8:
+        """The largest size that comes back, to `PRECISION`, when these two are known."""
+        while fails - works > PRECISION:
             size = (works + fails) // 2
             if self.ping(size, patience) or self.ping(size, patience):
                 works = size

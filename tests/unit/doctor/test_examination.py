@@ -272,5 +272,37 @@ def test_first_datagrams_that_one_interface_lets_in_are_not_called_stopped() -> 
     assert verdict.severity is Severity.ADVICE
 
 
+def test_a_path_that_is_known_to_be_narrow_is_advice_with_what_is_done_about_it() -> None:
+    status = {"path_mtu": 1280, "max_packet": 1220}
+    examination = examine(with_peer(status=status, echo=Echo("10.8.0.7", 1213)))
+    verdict = examination.verdict
+    assert verdict is not None
+    assert verdict.severity is Severity.ADVICE
+    assert "1280 bytes get through to 198.51.100.7:51820, so 1220 inside: larger TCP is cut" in verdict.why
+    assert verdict.remedy == "ip link set wg0 mtu 1220"
+
+
+def test_with_ipv6_inside_a_narrow_path_is_no_reason_for_an_mtu_without_it() -> None:
+    links = {**FACTS.links, "wg0": Link("wg0", True, 1420, ("fd08::2/64",))}
+    verdict = examine(replace(with_peer(status={"path_mtu": 1280, "max_packet": 1220}), links=links)).verdict
+    assert verdict is not None
+    assert verdict.remedy == "ip link set wg0 mtu 1280"
+
+
+def test_what_is_lost_although_the_path_carries_it_is_a_fault() -> None:
+    facts = with_peer(status={"path_mtu": 1280, "max_packet": 1220}, echo=Echo("10.8.0.7", 1212))
+    verdict = examine(facts).verdict
+    assert verdict is not None
+    assert verdict.severity is Severity.FAULT
+    assert verdict.remedy == "ip link set wg0 mtu 1212"
+
+
+@pytest.mark.parametrize(("path_mtu", "is_advised"), [(None, True), (1500, False)])
+def test_a_path_that_was_measured_is_not_guessed_at(path_mtu: int | None, is_advised: bool) -> None:
+    outside = replace(FACTS.peers[0].outside or UNMARKED, mtu=1400)
+    findings = examine(with_peer(outside=outside, status={"path_mtu": path_mtu})).findings
+    assert any("in pieces" in finding.what for finding in findings) == is_advised
+
+
 def test_every_step_has_a_check() -> None:
     assert all(step.checks or step.peer_checks for step in STEPS)

@@ -1,9 +1,12 @@
 """Packets inside the tunnel: do they enter it, does the far end's answer arrive, are they forwarded, do they fit?"""
 
 from tunnel.config.model import MIN_IPV6_MTU, RouteTable
-from tunnel.doctor.facts import Facts, Network, PeerFacts, Way
+from tunnel.doctor.facts import Facts, Link, Network, PeerFacts, Way
 from tunnel.doctor.finding import Finding, advice, doubt, fault
 from tunnel.doctor.firewall import Drop, Hook, Packet
+from tunnel.doctor.probe import PRECISION
+
+MIN_IPV4_MTU = 576
 
 OVERHEAD = {4: 60, 6: 80}
 """Bytes around an inner packet: outer IP header, UDP 8, message 4's 32."""
@@ -176,11 +179,30 @@ def silent_inside(facts: Facts, peer: PeerFacts) -> Finding | None:
     return doubt(what, why, "tunnel doctor  # there: it sees which it is", peer.label)
 
 
-def packets_too_big(facts: Facts, peer: PeerFacts) -> Finding | None:
-    echo, link = peer.echo, facts.link
-    if echo is None or link is None or not echo.largest or echo.largest >= link.mtu:
+def path_narrow(facts: Facts, peer: PeerFacts) -> Finding | None:
+    """Found out by the process itself, which then lets nothing be lost."""
+    status, link = peer.status, facts.link
+    if status.max_packet is None or link is None or status.max_packet >= link.mtu:
         return None
-    why = f"through the tunnel {echo.largest} bytes come back, and {link.mtu}, the interface's MTU, do not"
+    why = (
+        f"{status.path_mtu} bytes get through to {status.endpoint}, so {status.max_packet} inside: larger TCP is cut, "
+        f"and who sends larger packets is told (ICMP); the interface's MTU of {link.mtu} costs that work"
+    )
+    if status.max_packet < MIN_IPV6_MTU and any(":" in address for address in link.addresses):
+        why += f"; it cannot be less than {MIN_IPV6_MTU} as long as there is IPv6 inside"
+    remedy = f"ip link set {facts.name} mtu {_possible_mtu(link, status.max_packet)}"
+    return advice("the path is narrower than the interface", why, remedy, peer.label)
+
+
+def packets_too_big(facts: Facts, peer: PeerFacts) -> Finding | None:
+    """The peer does not answer our process's own probes, or they are lost behind it."""
+    echo, link, largest = peer.echo, facts.link, peer.status.max_packet
+    if echo is None or link is None or not echo.largest:
+        return None
+    least = link.mtu if largest is None else min(link.mtu, largest - PRECISION + 1)
+    if echo.largest >= least:
+        return None
+    why = f"through the tunnel {echo.largest} bytes come back, and {least} do not"
     if echo.largest < MIN_IPV6_MTU and any(":" in address for address in link.addresses):
         why += f"; below {MIN_IPV6_MTU} there can be no IPv6 inside"
     remedy = f"ip link set {facts.name} mtu {echo.largest}"
@@ -188,16 +210,24 @@ def packets_too_big(facts: Facts, peer: PeerFacts) -> Finding | None:
 
 
 def mtu_too_large(facts: Facts, peer: PeerFacts) -> Finding | None:
-    """Larger than what the way outside takes in one piece, as far as this host knows it."""
+    """Larger than what the way outside takes in one piece, as far as this host knows it.
+
+    Of a path that our process has measured it knows better.
+    """
     link, way = facts.link, peer.outside
-    if link is None or way is None or way.interface not in facts.links:
+    if link is None or way is None or way.interface not in facts.links or peer.status.path_mtu is not None:
         return None
     outer = way.mtu or facts.links[way.interface].mtu
     fits = outer - OVERHEAD[6 if ":" in way.address else 4]
     if link.mtu <= fits:
         return None
     why = f"the way to {way.address} takes {outer} bytes, so {fits} inside; the interface's MTU is {link.mtu}"
-    return advice("large packets are sent in pieces", why, f"ip link set {facts.name} mtu {max(fits, 576)}", peer.label)
+    remedy = f"ip link set {facts.name} mtu {_possible_mtu(link, fits)}"
+    return advice("large packets are sent in pieces", why, remedy, peer.label)
+
+
+def _possible_mtu(link: Link, fits: int) -> int:
+    return max(fits, MIN_IPV6_MTU if any(":" in address for address in link.addresses) else MIN_IPV4_MTU)
 
 
 def _routes_are_ours(facts: Facts) -> bool:

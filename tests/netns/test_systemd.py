@@ -18,7 +18,7 @@ import pytest
 
 from tests.netns.conftest import NOBODY
 from tests.netns.eventually import eventually
-from tests.netns.flows import ping
+from tests.netns.flows import connect_to, listen, ping
 from tests.netns.hosts import BIN, Host, Meeting, PeerSection, Program, introduce, open_host
 from tests.netns.landscape import survey
 from tunnel.keys import PrivateKey
@@ -48,8 +48,19 @@ exec setpriv --reuid={NOBODY} --regid={NOBODY} --clear-groups --no-new-privs --b
 """
 """For sh in a mount namespace: the directory that is to be /mnt, that of a Python that may be root's, and a command."""
 
-PROTECT_MEMORY = "import ctypes, os, sys; ctypes.CDLL(None).prctl(65, 1, 0, 0, 0); os.execv(sys.argv[1], sys.argv[1:])"
-"""PR_SET_MDWE, which kernels from 6.3 on have; systemd does the same with a filter."""
+START = """
+import ctypes, fcntl, os, sys
+ctypes.CDLL(None).prctl(65, 1, 0, 0, 0)
+kept = [fcntl.fcntl(int(descriptor), fcntl.F_DUPFD, 100) for descriptor in sys.argv[1].split()]
+os.closerange(3, 100)
+for number, descriptor in enumerate(kept, 3):
+    os.dup2(descriptor, number)
+os.closerange(100, 200)
+os.environ["LISTEN_PID"] = str(os.getpid())
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+"""The last before us: PR_SET_MDWE, which kernels from 6.3 on have (systemd does the same with a filter), and what is
+kept for us, from descriptor 3 on."""
 
 
 @dataclass(slots=True)
@@ -59,6 +70,8 @@ class Service:
     host: Host
     listener: socket.socket
     messages: list[str] = field(default_factory=list)
+    kept: list[tuple[str, int]] = field(default_factory=list)
+    """The descriptor store: names and descriptors."""
     process: subprocess.Popen[str] | None = None
 
     def start(self) -> None:
@@ -69,11 +82,27 @@ class Service:
         self.process = self.host.namespace.popen(
             *("unshare", "-m", "sh", "-ec", CONFINE, "sh", str(self.host.directory), sys.base_prefix),
             *("env", f"NOTIFY_SOCKET={self.listener.getsockname()}", "WATCHDOG_USEC=200000"),
-            *(sys.executable, "-c", PROTECT_MEMORY),
+            *(f"LISTEN_FDS={len(self.kept)}", f"LISTEN_FDNAMES={':'.join(name for name, _ in self.kept)}"),
+            *(sys.executable, "-c", START, " ".join(str(descriptor) for _, descriptor in self.kept)),
             *(str(BIN / "tunnel"), "up", f"/mnt/{self.host.config_file.name}"),
             log=self.host.log_file,
+            pass_fds=[descriptor for _, descriptor in self.kept],
         )
-        eventually(lambda: self.heard("READY=1"), self.host.log_file.read_text(), 10)
+        ready = self.messages.count("READY=1")
+        eventually(lambda: self.heard("READY=1") > ready, self.host.log_file.read_text(), 10)
+
+    def stop(self) -> None:
+        """What is stored then is kept until somebody forgets it."""
+        self.signal(signal.SIGTERM)
+        assert self.process is not None
+        assert self.process.wait(5) == 0, self.log
+        self.heard("STOPPING=1")
+
+    def forget(self, name: str = "") -> None:
+        """All descriptors of that name, or all."""
+        for kept in [kept for kept in self.kept if name in (kept[0], "")]:
+            os.close(kept[1])
+            self.kept.remove(kept)
 
     def signal(self, number: signal.Signals) -> None:
         assert self.process is not None
@@ -85,9 +114,14 @@ class Service:
         assert self.process.poll() is None or message == "STOPPING=1", self.host.log_file.read_text()
         while True:
             try:
-                self.messages.append(self.listener.recv(4096).decode())
+                heard, descriptors, *_ = socket.recv_fds(self.listener, 4096, 8)
             except BlockingIOError:
                 return sum(message in one for one in self.messages)
+            self.messages.append(heard.decode())
+            variables = dict(line.split("=", 1) for line in self.messages[-1].splitlines())
+            if "FDSTOREREMOVE" in variables:
+                self.forget(variables["FDNAME"])
+            self.kept += [(variables["FDNAME"], descriptor) for descriptor in descriptors]
 
     @property
     def log(self) -> str:
@@ -124,7 +158,9 @@ def service(tmp_path: Path, outside: Path) -> Iterator[Service]:
     if BIN.is_relative_to("/root"):
         pytest.skip("ordinary users cannot run what is below /root")
     with open_host(tmp_path, "unit") as host, listening(outside) as listener:
-        yield Service(host, listener)
+        service = Service(host, listener)
+        yield service
+        service.forget()
 
 
 @contextmanager
@@ -151,9 +187,8 @@ def test_with_one_capability_it_comes_up_talks_and_leaves_nothing(service: Servi
         assert int(status["CapEff"], 16) == int(status["CapBnd"], 16) == CAP_NET_ADMIN
         assert status["NoNewPrivs"] == "1"
         eventually(lambda: service.heard("STATUS=1 of 1 peer connected, last handshake 20"), "the status is told", 8)
-        service.signal(signal.SIGTERM)
-        assert service.process is not None
-        assert service.process.wait(5) == 0, service.log
+        service.stop()
+        service.forget()  # as systemd does when it does not start us again
         assert survey(host.namespace, host.interface) == before
     assert service.heard("STOPPING=1") == 1
     assert service.messages.index("STATUS=0 of 1 peer connected") < service.messages.index("READY=1")
@@ -169,6 +204,51 @@ def test_the_watchdog_is_fed_until_the_process_hangs(service: Service) -> None:
     assert len(select_for(service.listener, 0.5)) == 0
     service.signal(signal.SIGCONT)
     eventually(lambda: service.heard("WATCHDOG=1") > fed, "it is fed again")
+
+
+def test_a_restart_keeps_interface_and_port_and_a_connection_goes_on(service: Service, tmp_path: Path) -> None:
+    host = service.host
+    host.settings = ("PostUp = ip route add 10.61.0.0/16 dev %i", "PostDown = echo went down")
+    with peer_of(host, tmp_path) as peer:
+        host.write_config()
+        service.start()
+        with listen(peer.namespace, peer.inner_ipv4) as listener:
+            near, far = connect_to(host.namespace, listener)
+        before = survey(host.namespace, host.interface)
+        service.stop()
+        assert [name for name, _ in service.kept] == ["stored-tun", "stored-udp", "stored-udp"]
+        assert "PostDown: went down" in service.log
+        near.sendall(b"sent while nobody is there")
+        service.start()
+        assert service.kept == []
+        assert far.recv(100) == b"sent while nobody is there"
+        assert survey(host.namespace, host.interface) == before
+        far.sendall(b"and back")
+        assert near.recv(100) == b"and back"
+        near.close()
+        far.close()
+        service.signal(signal.SIGKILL)
+        eventually(lambda: host.interface not in host.namespace.links(), "it is nobody else's any more")
+    assert "warning" not in service.log
+
+
+@pytest.mark.slow
+def test_what_no_longer_fits_is_let_go(service: Service) -> None:
+    host = service.host
+    host.write_config()
+    service.start()
+    host.namespace.ip("address", "add", "10.66.0.1/24", "dev", host.interface)
+    service.stop()
+    host.namespace.ip("link", "set", host.interface, "down")
+    host.namespace.ip("link", "set", host.interface, "name", "other")
+    host.config_file.write_text(host.config().replace("ListenPort = 51820", "ListenPort = 51821"))
+    service.start()
+    assert "other" not in host.namespace.links()
+    assert "10.66.0.1" not in host.namespace.ip("address")
+    ports = host.namespace.run("ss", "-Hlun").stdout
+    assert ":51821 " in ports
+    assert ":51820 " not in ports
+    service.stop()
 
 
 def select_for(listener: socket.socket, seconds: float) -> list[str]:

@@ -162,6 +162,60 @@ def test_a_reload_reads_the_file_that_root_changed(machine: Machine) -> None:
     assert "wg1" not in machine.type("ip link")
 
 
+def test_a_restart_keeps_the_interface_and_the_port_and_a_stop_does_not(machine: Machine) -> None:
+    machine.write("/etc/tunnel/wg8.conf", config(8))
+    machine.type("systemctl start tunnel@wg8; ip link set wg8 alias kept")
+    shown = "ip -o address show wg8; tunnel status wg8 | grep port"
+    before, process = machine.type(shown), machine.unit("wg8", "MainPID")
+    machine.type("systemctl restart tunnel@wg8")
+    assert machine.type(shown) == before
+    assert "alias kept" in machine.type("ip link show wg8")
+    assert machine.unit("wg8", "MainPID") != process
+    assert machine.unit("wg8", "NFileDescriptorStore") == "0"
+    machine.type("systemctl stop tunnel@wg8")
+    assert "wg8" not in machine.type("ip link")
+    machine.drop_in("wg8", "Restart=no\n")
+    machine.type("systemctl start tunnel@wg8; systemctl restart tunnel@wg8; systemctl kill -s KILL tunnel@wg8")
+    eventually(lambda: "wg8" not in machine.type("ip link"), "nothing is left of what was killed")
+
+
+KNOCK = """python3 -c 'import socket; socket.socket(2, 2).sendto(bytes(148), ("127.0.0.1", 51820))'"""
+
+
+def sockets_at_port(machine: Machine) -> int:
+    """How many of them tunnel has."""
+    return machine.type("ss -Hulpn sport = 51820").count("python3")
+
+
+def test_the_first_datagram_starts_it_and_the_port_is_systemds(machine: Machine) -> None:
+    machine.write("/etc/tunnel/wg9.conf", config(9))
+    machine.type("ip link set lo up; systemctl start tunnel@wg9.socket")
+    assert machine.unit("wg9", "ActiveState") == "inactive"
+    machine.type(KNOCK)
+    eventually(lambda: machine.unit("wg9", "ActiveState") == "active", "it was started", 30)
+    assert is_listening(machine, "wg9", 51820)
+    eventually(lambda: "1 × not a WireGuard message" in machine.type("tunnel status wg9"), "it was read")
+    machine.type("ip link set wg9 down")
+    eventually(lambda: sockets_at_port(machine) == 2, "ours are closed, and those that we were given are not")
+    machine.type(f"{KNOCK}; ip link set wg9 up")
+    eventually(lambda: sockets_at_port(machine) == 4, "ours are open again")
+    machine.type(KNOCK)
+    eventually(lambda: "2 × not a WireGuard message" in machine.type("tunnel status wg9"), "what came between is lost")
+    machine.type("systemctl stop tunnel@wg9")
+    assert "wg9" not in machine.type("ip link")
+    assert "51820" in machine.type("ss -Hlun")
+
+
+def test_a_datagram_that_cannot_be_answered_does_not_start_it_for_ever(machine: Machine) -> None:
+    machine.write("/etc/tunnel/wg9.conf", config(9, "ListenPort = 4709"))
+    machine.type(f"systemctl start tunnel@wg9.socket; {KNOCK}")
+    failed = "systemctl is-failed tunnel@wg9.socket"
+    eventually(lambda: machine.type(failed, check=False).strip() == "failed", "it is given up", 60)
+    assert machine.unit("wg9", "ExecMainStatus") == "78"
+    assert "tunnel@wg9.socket: port 51820, and ListenPort is 4709" in machine.log("wg9")
+    machine.type("systemctl stop tunnel@wg9; systemctl reset-failed")
+
+
 def test_a_process_that_hangs_is_replaced(machine: Machine) -> None:
     machine.write("/etc/tunnel/wg2.conf", config(2))
     machine.drop_in("wg2", "WatchdogSec=1\nRestartSec=0\n")

@@ -24,7 +24,7 @@ from tunnel.config.difference import as_running
 from tunnel.config.hairpin import hairpins
 from tunnel.config.model import CertificateConfig, Offload, TunnelConfig
 from tunnel.config.patch import DevicePatch
-from tunnel.config.routing import static_networks
+from tunnel.config.routing import static_networks, wanted_routes
 from tunnel.config.save import merge_snapshot
 from tunnel.config.snapshot import DeviceSnapshot
 from tunnel.control.events import EventFeed
@@ -36,6 +36,7 @@ from tunnel.daemon.capabilities import find_offer
 from tunnel.daemon.clock import Clock, SystemClock
 from tunnel.daemon.config_file import write_config
 from tunnel.daemon.event_source import EventSource
+from tunnel.daemon.handover import Handover, forget_stored, leave
 from tunnel.daemon.key_log import KeyLog
 from tunnel.daemon.lifecycle import Lifecycle
 from tunnel.daemon.log import RateLimited, rename_interface
@@ -89,13 +90,14 @@ def run(
         offload, extensions = config.interface.offload, config.interface.extensions
 
     notifier = Notifier.take_from(os.environ, os.getpid())
+    handover = Handover.take_from(os.environ, os.getpid())
 
     async def serve() -> None:
         async with Netlink() as netlink:
-            service = Service(name, netlink, SystemClock(), offload, extensions, notifier)
+            service = Service(name, netlink, SystemClock(), offload, extensions, notifier, handover)
             await service.run(config, path, on_ready, passphrase)
 
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with handover, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve())
 
 
@@ -109,18 +111,27 @@ class Service:
     """Satisfies `tunnel.control.uapi_socket.ControlHandler`."""
 
     def __init__(
-        self, name: str, netlink: Netlink, clock: Clock, offload: Offload, extensions: bool, notifier: Notifier
+        self,
+        name: str,
+        netlink: Netlink,
+        clock: Clock,
+        offload: Offload,
+        extensions: bool,
+        notifier: Notifier,
+        handover: Handover,
     ) -> None:
         self._name = name
         self._netlink = netlink
         self._clock = clock
         self._offload = offload
         self._wants_extensions = extensions
+        self._notifier = notifier
+        self._handover = handover
         self._attendance = Attendance(
             notifier,
             take_turn=self._take_turn,
             describe=self._describe,
-            stop=self._stop,
+            stop=self._terminate,
             reload=lambda: self.reload(ReloadRequest()),
         )
         self._stamper = Stamper(clock)
@@ -139,6 +150,8 @@ class Service:
         self._main: asyncio.Task[None] | None = None
         self._is_link_up = asyncio.Event()
         self._is_stopping = False
+        self._may_be_restarted = False
+        self._was_left = False
         self._pipeline: Pipeline
         self._port: UdpPort
 
@@ -161,7 +174,7 @@ class Service:
         finally:
             self._attendance.close()
             self._stamper.close()
-        _log.info("interface %s is gone", self._name)
+        _log.info("interface %s is %s", self._name, "left to systemd" if self._was_left else "gone")
 
     def _identify(
         self, config: TunnelConfig, certificates: CertificateConfig, passphrase: bytes | None
@@ -182,6 +195,11 @@ class Service:
         )
         self._enrolment.membership.events = self._feed
         return self.identified(config)
+
+    def _terminate(self) -> None:
+        """A signal ends us: our supervisor may be about to start us again."""
+        self._may_be_restarted = True
+        self._stop()
 
     def _stop(self) -> None:
         """End `run`. Harmless when repeated."""
@@ -207,6 +225,7 @@ class Service:
 
     async def _serve(self, config: TunnelConfig, path: Path | None, on_ready: Callable[[], None]) -> None:
         lifecycle = Lifecycle(self._name, config, self._netlink, self._remove_interface)
+        await self._go_on_with(config)
         self._named.append(lifecycle)
         await lifecycle.check()
         async with self._interface():
@@ -239,6 +258,23 @@ class Service:
                         if self._reload is not None and self._reload.config.interface.save_config:
                             self._save_at_end()
 
+    async def _go_on_with(self, config: TunnelConfig) -> None:
+        """What the process before us has left is to fit `config`, or it goes; raise `TunnelError`."""
+        self._handover.check(config.interface.listen_port)
+        if self._handover.is_empty:
+            return
+        forget_stored(self._notifier)
+        from tunnel.netlink.leftovers import clear_interface, delete_interface
+
+        found = self._handover.interface
+        if found == self._name:
+            table = config.interface.table if isinstance(config.interface.table, int) else None
+            await clear_interface(await self._index(), config.interface.addresses, wanted_routes(config), table)
+            return
+        if found is not None:
+            await delete_interface(found)
+        self._handover.let_go_of_interface()
+
     async def _keep_up(self, config: TunnelConfig, index: int, tasks: asyncio.TaskGroup) -> Upkeep:
         """See from now on that nothing of the interface is missing."""
         self._upkeep = upkeep = Upkeep(self._name, index, self._netlink, lambda: self._config or config, self._routes)
@@ -261,13 +297,13 @@ class Service:
     @asynccontextmanager
     async def _interface(self) -> AsyncIterator[TunDevice]:
         """The TUN device with its packets being moved; on exit it is gone, and the sockets are closed."""
-        tun = TunDevice.create(self._name, self._offload)
+        tun = self._handover.take_tun(self._name, self._offload) or TunDevice.create(self._name, self._offload)
         self._tun = tun
         self._named.append(tun)
         if self._wants_extensions:
             self._device.offered = find_offer(tun.receive_offloads)
         self._pipeline = Pipeline(self._device, tun, self._clock, on_event=self._on_event, on_gone=self._on_gone)
-        self._port = UdpPort(self._pipeline, self._offload)
+        self._port = UdpPort(self._pipeline, self._offload, self._handover)
         try:
             self._pipeline.start()
             yield tun
@@ -304,6 +340,8 @@ class Service:
         self._device.down(self._clock.now())
         self._pipeline.turn()  # peers like us are told
         self._pipeline.stop()
+        if self._may_be_restarted and self._config is not None and not self._was_left:
+            self._was_left = leave(self._notifier, self._tun.fileno(), self._port.to_leave())
         self._tun.close()
 
     def _save_at_end(self) -> None:
@@ -515,6 +553,7 @@ class Service:
                 _log.error("interface %s is up, but deaf: %s", self._name, error)
                 return
             self._device.listen_port = self.listen_port()
+        self._port.listen()
         self._device.up(self._clock.now())
         self._tell_enrolment(is_up=True)
 

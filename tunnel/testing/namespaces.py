@@ -19,7 +19,7 @@ import select
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -114,12 +114,14 @@ class Namespace:
         """As `run_command`, inside."""
         return run_command(*self.command(*command), check=check, stdin=stdin, timeout=timeout)
 
-    def popen(self, *command: str, log: Path | None = None) -> subprocess.Popen[str]:
+    def popen(self, *command: str, log: Path | None = None, pass_fds: Collection[int] = ()) -> subprocess.Popen[str]:
         """Start `command` inside, with pipes, or with what it prints appended to `log`; it ends with the namespace.
 
         It has a session of its own, so that a Ctrl-C at the terminal reaches us alone and we decide the order.
         """
-        start = partial(subprocess.Popen[str], self.command(*command), text=True, start_new_session=True)
+        start = partial(
+            subprocess.Popen[str], self.command(*command), text=True, start_new_session=True, pass_fds=pass_fds
+        )
         if log is None:
             process = start(stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         else:

@@ -1,122 +1,138 @@
-"""A path that is narrower than both hosts believe: what does not fit goes in fragments, whole trains do not fit at all.
+"""A path that is narrower than both hosts believe: found out by probes, then nothing is cut outside of the tunnel.
 
-    left ── 1500 ── near router ── 1280 ── far router ── 1500 ── right
-
-Nobody configured anything: the tunnel has the MTU 1420 that its own link suggests. Over IPv4 the routers cut what we
-send (we do not set "don't fragment"); over IPv6 only a sender may, once a router told it (RFC 8200, section 5).
+Nobody configured anything: the tunnel has the MTU 1420 that its own link suggests. Until the path is known, over IPv4
+the routers cut what we send (we do not set "don't fragment"); over IPv6 only a sender may, once a router told it (RFC
+8200, section 5).
 """
 
+import errno
+import re
+import socket
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from functools import partial
 
 import pytest
 
-from tests.netns.flows import ping, send_tcp
-from tests.netns.hosts import Host, Meeting, Program, introduce
-from tunnel.testing.namespaces import Namespace, Port, connect
+from tests.netns.eventually import eventually
+from tests.netns.flows import datagram_socket, ping, send_tcp
+from tests.netns.hosts import Host, Meeting
+from tests.netns.narrow import NarrowPath, narrow_path
+from tunnel.testing.namespaces import Namespace
 
 pytestmark = pytest.mark.root
 
 PATH_MTU = 1280
 SIZE = 2_000_000
-
-Way = tuple[Host, Namespace, Namespace, Host]
-"""Left, near, far, right."""
+_IP_MTU_DISCOVER, _IPV6_MTU_DISCOVER, _PMTUDISC_DO = 10, 23, 2
 
 
-def no_delay(address: str) -> tuple[str, ...]:
-    """Without duplicate address detection an IPv6 address is of use at once instead of a second later."""
-    return ("nodad",) if ":" in address else ()
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(False, id="over-ipv4"), pytest.param(True, id="over-ipv6", marks=pytest.mark.slow)],
+)
+def path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[NarrowPath]:
+    """Narrow from the start, and known to be by both ends."""
+    directory = tmp_path_factory.mktemp("narrow")
+    with narrow_path(directory, Meeting(over_ipv6=request.param), PATH_MTU) as path:
+        for here, there in ((path.left, path.right), (path.right, path.left)):
+            assert here.status()["mtu"] == 1420
+            eventually(partial(_learns, here, there), "the path MTU is found", 20)
+        yield path
 
 
-def attach(host: Host, router: Namespace) -> None:
-    """A cable of 1500 bytes between the two, and the host's way to everywhere."""
-    connect(Port(host.namespace, "eth0"), Port(router, "host"))
-    for address, gateway in ((host.outer_ipv4, "192.0.2.254"), (host.outer_ipv6, "2001:db8::254")):
-        host.namespace.ip("address", "add", address, "dev", "eth0", *no_delay(address))
-        host.namespace.ip("route", "add", gateway, "dev", "eth0")
-        host.namespace.ip("route", "add", "default", "via", gateway)
-        router.ip("address", "add", gateway, "dev", "host", *no_delay(gateway))
-        router.ip("route", "add", address, "dev", "host")
-    router.ip("address", "add", "fe80::254/64", "dev", "host", "nodad")  # what a router asks for neighbours with
+def _learns(here: Host, there: Host) -> bool:
+    """Whether it knows by now, after some more large packets."""
+    send_tcp(here.namespace, there.namespace, there.inner_ipv4, SIZE)
+    return bool(here.status()["peers"][0]["path_mtu"] == PATH_MTU)
 
 
-def join(near: Namespace, far: Namespace, left: Host, right: Host) -> None:
-    """The narrow cable between two routers, and what lies behind it."""
-    connect(Port(near, "narrow"), Port(far, "narrow"), mtu=PATH_MTU)
-    for router, own, other, behind in ((near, 1, 2, right), (far, 2, 1, left)):
-        for prefix, length, address in (
-            ("198.51.100.", 24, behind.outer_ipv4),
-            ("2001:db8:1::", 64, behind.outer_ipv6),
-        ):
-            router.ip("address", "add", f"{prefix}{own}/{length}", "dev", "narrow", *no_delay(prefix))
-            router.ip("route", "add", address, "via", f"{prefix}{other}")
-        router.ip("address", "add", f"fe80::{own}/64", "dev", "narrow", "nodad")
-        for switch in ("ipv4/ip_forward", "ipv6/conf/all/forwarding"):
-            router.run("sh", "-c", f"echo 1 > /proc/sys/net/{switch}")
-
-
-@contextmanager
-def narrow_path(directory: Path, meeting: Meeting) -> Iterator[Way]:
-    """Two hosts with such a path between them, both up, who have not sent anything large yet."""
-    with ExitStack() as stack:
-        near, far, *ends = (stack.enter_context(Namespace(label)) for label in ("near", "far", "left", "right"))
-        left, right = (
-            Host(namespace, label, number, Program.TUNNEL, directory)
-            for number, (label, namespace) in enumerate(zip(("left", "right"), ends, strict=True), 1)
-        )
-        attach(left, near)
-        attach(right, far)
-        join(near, far, left, right)
-        introduce(left, right, meeting)
-        right.up()
-        left.up()
-        ping(left.namespace, right.inner_ipv4, count=1)
-        yield left, near, far, right
-
-
-@pytest.fixture(scope="module", params=[False, True], ids=["over-ipv4", "over-ipv6"])
-def way(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Way]:
-    with narrow_path(tmp_path_factory.mktemp("narrow"), Meeting(over_ipv6=request.param)) as way:
-        yield way
-
-
-def fragments(*namespaces: Namespace) -> int:
-    """How many were made in all of them, of both IP versions."""
-    lines = [line for each in namespaces for line in each.run("nstat", "-asz").stdout.splitlines()]
-    return sum(int(line.split()[1]) for line in lines if line.startswith(("IpFragCreates", "Ip6FragCreates")))
+def limit(path: NarrowPath) -> int:
+    """The longest inner packet that goes whole."""
+    over_ipv6 = path.left.peers[0].endpoint.startswith("[")  # type: ignore[union-attr]
+    return PATH_MTU - (48 if over_ipv6 else 28) - 32
 
 
 @pytest.mark.parametrize("family", [0, 1], ids=["ipv4", "ipv6"])
-def test_tcp_flows_in_both_directions_arrive_whole(way: Way, family: int) -> None:
-    left, _, _, right = way
-    for here, there in ((left, right), (right, left)):
-        assert here.status()["mtu"] == 1420
+def test_tcp_flows_in_both_directions_arrive_whole_and_without_a_fragment(path: NarrowPath, family: int) -> None:
+    before = path.fragments()
+    for here, there in ((path.left, path.right), (path.right, path.left)):
         send_tcp(here.namespace, there.namespace, there.inner[family], SIZE)
+    assert path.fragments() == before
 
 
-def test_what_is_too_long_goes_in_fragments_in_both_directions(way: Way) -> None:
-    left, near, far, right = way
-    send_tcp(left.namespace, right.namespace, right.inner_ipv4, SIZE)  # what is lost while a sender learns comes again
-    for size in (1300, 1420):
-        for here, router, there in ((left, near, right), (right, far, left)):
-            before = fragments(here.namespace, router)
-            ping(here.namespace, there.inner_ipv4, size=size - 28)
-            assert fragments(here.namespace, router) > before
+def test_what_is_known_is_told(path: NarrowPath) -> None:
+    for host in (path.left, path.right):
+        (peer,) = host.status()["peers"]
+        assert (peer["path_mtu"], peer["max_packet"]) == (PATH_MTU, limit(path))
+        text = host.tunnel("status", host.interface).stdout
+        assert f"path mtu:        1280, packets over {limit(path)} bytes are cut or refused" in text
+        assert f"path_mtu=1280 max_packet={limit(path)}" in host.log_file.read_text()
 
 
-def test_what_fits_the_path_goes_whole(way: Way) -> None:
-    left, near, far, right = way
-    everybody = (left.namespace, near, far, right.namespace)
-    before = fragments(*everybody)
-    ping(left.namespace, right.inner_ipv4, size=1180 - 28)
-    assert fragments(*everybody) == before
+def test_what_fits_the_path_goes_whole(path: NarrowPath) -> None:
+    before = path.fragments()
+    for here, there in ((path.left, path.right), (path.right, path.left)):
+        ping(here.namespace, there.inner_ipv4, size=limit(path) - 28)
+    assert path.fragments() == before
 
 
-def test_trains_stay_on_for_the_paths_that_are_wider(way: Way) -> None:
-    left, _, _, right = way
-    send_tcp(left.namespace, right.namespace, right.inner_ipv4, SIZE)
-    for host in (left, right):
+def test_ping_says_how_long_packets_may_be(path: NarrowPath) -> None:
+    for here, there in ((path.left, path.right), (path.right, path.left)):
+        answer = _ping_whole(here.namespace, there.inner_ipv4, limit(path) + 1 - 28)
+        assert re.search(rf"message too long, mtu[ =]{limit(path)}\b|Frag needed.*mtu = {limit(path)}\)", answer), (
+            answer
+        )
+
+
+def _ping_whole(namespace: Namespace, address: str, size: int) -> str:
+    done = namespace.run("ping", "-n", "-c3", "-i0.2", "-W1", "-M", "do", "-s", str(size), address, check=False)
+    return done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("family", [0, 1], ids=["ipv4", "ipv6"])
+def test_a_datagram_that_must_not_be_cut_is_refused_to_its_sender(path: NarrowPath, family: int) -> None:
+    """IPv6 that fits 1280 bytes has to get through anywhere, so it goes on, in fragments outside."""
+    left, right = path.left, path.right
+    with datagram_socket(left.namespace, left.inner[family]) as sender:
+        option = (socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER) if family else (socket.IPPROTO_IP, _IP_MTU_DISCOVER)
+        sender.setsockopt(*option, _PMTUDISC_DO)
+
+        def is_refused() -> bool:
+            try:
+                sender.sendto(bytes(1350), (right.inner[family], 9))
+            except OSError as error:
+                return error.errno == errno.EMSGSIZE
+            return False
+
+        eventually(is_refused, "the sender is told")
+    # What the kernel has learnt is for this destination; another host's packets are not ours to judge.
+    route = left.namespace.ip("route", "get", right.inner[family])
+    assert f"mtu {max(limit(path), 1280) if family else limit(path)}" in route
+
+
+@pytest.mark.parametrize("family", [0, 1], ids=["ipv4", "ipv6"])
+def test_a_datagram_that_may_be_cut_arrives(path: NarrowPath, family: int) -> None:
+    left, right = path.left, path.right
+    with (
+        datagram_socket(left.namespace, left.inner[family]) as near,
+        datagram_socket(right.namespace, right.inner[family]) as far,
+    ):
+        if not family:
+            near.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, 0)
+
+        def arrives() -> bool:
+            near.sendto(bytes(range(250)) * 6, far.getsockname())
+            far.settimeout(1)
+            try:
+                return far.recv(2000) == bytes(range(250)) * 6
+            except TimeoutError:
+                return False
+
+        eventually(arrives, "a datagram of 1500 bytes arrives")
+
+
+def test_trains_stay_on_for_the_paths_that_are_wider(path: NarrowPath) -> None:
+    send_tcp(path.left.namespace, path.right.namespace, path.right.inner_ipv4, SIZE)
+    for host in (path.left, path.right):
         assert "gso" in host.status()["send_offloads"]
-        assert not host.status()["drops"]
+        assert set(host.status()["drops"]) <= {"path_too_narrow"}

@@ -133,7 +133,7 @@ def test_a_lost_probe_is_no_data_sent_and_no_keepalive() -> None:
     assert peer.timers.is_pending(Timer.SEND_KEEPALIVE)
     keypair, before = peer.keypairs.current, peer.path.tx_bytes
     assert keypair is not None
-    peer.probes.large_data_sent(peer, keypair, network.clock.now())
+    peer.probes.data_sent(MTU, peer, keypair, network.clock.now())
     assert peer.timers.is_pending(Timer.SEND_KEEPALIVE)
     assert not peer.timers.is_pending(Timer.NEW_HANDSHAKE)
     assert peer.path.tx_bytes > before

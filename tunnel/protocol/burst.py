@@ -10,7 +10,7 @@ other towards one peer, make a train; fewer than `MIN_RUN` of them, and long one
 
 from collections.abc import Iterator, Sequence
 
-from tunnel.protocol.clamping import clamp_slots, clamp_train
+from tunnel.protocol.clamping import clamp_laid_out, clamp_slots
 from tunnel.protocol.keypair import Keypair
 from tunnel.protocol.trains import Nonces, seal_extended_train, seal_train
 from tunnel.protocol.transport import MAX_PACKET, seal, seal_extended
@@ -93,7 +93,7 @@ def seal_burst(
         padded = padded_length(lengths[start], padding_limit)
         train = arena.lay_out(slots[start:end], lengths[start:end], padded) if end - start >= MIN_RUN else None
         if train is not None:
-            clamp_train(train, longest)
+            clamp_laid_out(train, longest)
             seal_train(keypair, train, nonces)
             trains.append(train)
         else:
@@ -121,7 +121,7 @@ def seal_extended_burst(
         part = slots[start:end], lengths[start:end]
         train = arena.lay_out(*part, lengths[start]) if end - start >= MIN_RUN else None
         if train is not None:
-            clamp_train(train, longest, flags[start])
+            clamp_laid_out(train, longest, flags[start])
             seal_extended_train(keypair, train, nonces, flags[start])
             trains.append(train)
         else:

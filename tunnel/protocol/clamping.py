@@ -1,44 +1,68 @@
 """The MSS of connections through the tunnel: no larger than what goes whole to the peer (see `tunnel.wire.tcp`).
 
 Both ways: what goes out says how large the packets are that the peer sends to us, what comes in how large those are
-that our side sends to the peer. Of most trains one look at a few columns says that there is no SYN in it.
+that our side sends to the peer. Hardly a packet is a SYN, so most of this is about seeing that with few steps: by
+length, then by the two bytes that may say TCP, and of a train by whole columns.
 """
 
 from collections.abc import Sequence
-from itertools import repeat
 
 from tunnel.wire.messages import PADDING, TAG_SIZE, TRANSPORT_HEADER_SIZE, TRANSPORT_OVERHEAD, ExtendedFlag, MessageType
-from tunnel.wire.tcp import MAX_SYN, MIN_SYN, clamp_mss, has_syn, is_syn
+from tunnel.wire.tcp import MAX_SYN, MIN_SYN, TCP, TCP_PLACES, clamp_mss, has_syn, is_syn
 from tunnel.wire.train import Train
 
-_LEAST = MIN_SYN + TRANSPORT_OVERHEAD
-_MOST = MAX_SYN + PADDING + TRANSPORT_OVERHEAD
+MAX_SYN_DATAGRAM = MAX_SYN + PADDING - 1 + TRANSPORT_OVERHEAD
+"""Bytes of the longest datagram that has a SYN in it."""
+
+_MIN_SYN_DATAGRAM = MIN_SYN + TRANSPORT_OVERHEAD
 _EXTENDED = int(MessageType.EXTENDED_DATA)
 _PARTIAL = int(ExtendedFlag.PARTIAL)
+_ONE, _OTHER = (TRANSPORT_HEADER_SIZE + place for place in TCP_PLACES)
 
 
 def clamp_slots(slots: Sequence[memoryview], lengths: Sequence[int], longest: int, flags: Sequence[int] = ()) -> None:
-    """Of single packets that go out (see `tunnel.protocol.transport`)."""
-    for slot, length, flag in zip(slots, lengths, flags or repeat(0), strict=False):
-        if MIN_SYN <= length <= MAX_SYN:
-            _clamp(slot[TRANSPORT_HEADER_SIZE : TRANSPORT_HEADER_SIZE + length], longest, flag & _PARTIAL)
+    """Of single packets that go out (see `tunnel.protocol.transport`); `flags` is empty, or has an `ExtendedFlag` each.
+
+    Afterwards no SYN makes its receiver send more than `longest` bytes.
+    """
+    for number, (slot, length) in enumerate(zip(slots, lengths, strict=False)):
+        if MIN_SYN <= length <= MAX_SYN and (slot[_ONE] == TCP or slot[_OTHER] == TCP):
+            packet = slot[TRANSPORT_HEADER_SIZE : TRANSPORT_HEADER_SIZE + length]
+            _clamp(packet, longest, flags[number] if flags else 0)
 
 
-def clamp_train(train: Train, longest: int, flag: int = 0) -> None:
-    """Of all packets in a train that is not sealed yet, or has been opened; all with the same `flag`."""
-    if train.count > 1 and _LEAST <= train.size <= _MOST:
-        if has_syn(train.buffer[TRANSPORT_HEADER_SIZE:], train.size):
-            for datagram in train.datagrams():
-                _clamp(datagram[TRANSPORT_HEADER_SIZE:-TAG_SIZE], longest, flag & _PARTIAL)
-    elif _LEAST <= train.last <= _MOST:
-        _clamp(train.buffer[TRANSPORT_HEADER_SIZE - train.last : -TAG_SIZE], longest, flag & _PARTIAL)
+def clamp_laid_out(train: Train, longest: int, flag: int = 0) -> None:
+    """Of packets in a train that is to be sealed, all with the same `ExtendedFlag`."""
+    if _MIN_SYN_DATAGRAM <= train.size <= MAX_SYN_DATAGRAM:
+        _clamp_rows(train, longest, flag)
+
+
+def may_have_syn(train: Train) -> bool:
+    """Whether one is to be looked for in an opened train. The end of a train may be another packet than the rest."""
+    if train.last > MAX_SYN_DATAGRAM:
+        return False
+    if train.count > 1 and train.size <= MAX_SYN_DATAGRAM:
+        return train.size >= _MIN_SYN_DATAGRAM
+    start = len(train.buffer) - train.last
+    is_long_enough = train.last >= _MIN_SYN_DATAGRAM
+    return is_long_enough and (train.buffer[start + _ONE] == TCP or train.buffer[start + _OTHER] == TCP)
 
 
 def clamp_opened(train: Train, longest: int) -> None:
-    """The same for one that was opened, and whose header says how its checksums are."""
-    clamp_train(train, longest, train.buffer[1] if train.buffer[0] == _EXTENDED else 0)
+    """Of such a train, whose header says how its checksums are."""
+    flag = train.buffer[1] if train.buffer[0] == _EXTENDED else 0
+    if train.count > 1 and train.size <= MAX_SYN_DATAGRAM:
+        _clamp_rows(train, longest, flag)
+    else:
+        _clamp(train.buffer[len(train.buffer) - train.last :][TRANSPORT_HEADER_SIZE:-TAG_SIZE], longest, flag)
 
 
-def _clamp(packet: memoryview, longest: int, partial: int) -> None:
+def _clamp_rows(train: Train, longest: int, flag: int) -> None:
+    if has_syn(train.buffer[TRANSPORT_HEADER_SIZE:], train.size):
+        for datagram in train.datagrams():
+            _clamp(datagram[TRANSPORT_HEADER_SIZE:-TAG_SIZE], longest, flag)
+
+
+def _clamp(packet: memoryview, longest: int, flag: int) -> None:
     if len(packet) >= MIN_SYN and is_syn(packet):
-        clamp_mss(packet, longest, is_partial=partial != 0)
+        clamp_mss(packet, longest, is_partial=flag & _PARTIAL != 0)

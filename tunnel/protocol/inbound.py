@@ -12,7 +12,7 @@ Whether slices are sound is seen where they are put together (`tunnel.offload.sl
 
 from typing import TYPE_CHECKING
 
-from tunnel.protocol.clamping import clamp_opened
+from tunnel.protocol.clamping import clamp_opened, may_have_syn
 from tunnel.protocol.host import Host
 from tunnel.protocol.stats import DropReason
 from tunnel.protocol.trains import has_one_source, has_uniform_packets
@@ -74,7 +74,8 @@ def _hand_on_allowed(train: Train, peer: "Peer", host: Host) -> None:
     """All of one source."""
     source = ip.source(train.buffer[TRANSPORT_HEADER_SIZE : train.size - TAG_SIZE])
     if source and host.allowed_ips.lookup(source) is peer:
-        clamp_opened(train, min(host.mtu, peer.limit))
+        if may_have_syn(train):
+            clamp_opened(train, min(host.mtu, peer.limit))
         host.packets.append(train)
     else:
         peer.drops.count(DropReason.SOURCE_NOT_ALLOWED, train.count)

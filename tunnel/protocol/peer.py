@@ -25,7 +25,6 @@ from tunnel.protocol.inbound import hand_on
 from tunnel.protocol.keypair import Keypair, Keypairs
 from tunnel.protocol.opening import open_train
 from tunnel.protocol.path import NetworkPath
-from tunnel.protocol.path_mtu import LARGE_PACKET
 from tunnel.protocol.probing import PathProbes
 from tunnel.protocol.staged import StagedPackets
 from tunnel.protocol.stats import DropReason, Drops
@@ -100,8 +99,8 @@ class Peer:
         self.path.transmit(trains, now)
         if any(lengths):
             self.timers.data_sent(now)
-        if now >= self.path.mtu.due and max(lengths) > LARGE_PACKET:
-            self.probes.large_data_sent(self, keypair, now)
+        if now >= self.path.mtu.due:
+            self.probes.data_sent(max(lengths), self, keypair, now)
         self.handshakes.rekey_after_sending(keypair, now)
 
     def takes(self, now: float) -> int | None:
@@ -150,7 +149,7 @@ class Peer:
             else:
                 fitting.append((slot, length, flag))
         if now >= self.path.mtu.due and keypair is not None and keypair.can_send(1, now):
-            self.probes.large_data_sent(self, keypair, now)
+            self.probes.data_sent(max(lengths), self, keypair, now)
         kept_flags = [flag for _, _, flag in fitting] if flags else []
         return [slot for slot, _, _ in fitting], [length for _, length, _ in fitting], kept_flags
 
@@ -216,8 +215,8 @@ class Peer:
             seal_extended_train(keypair, outbound.train, self._host.nonces, 0)
         self.path.transmit([outbound.train], now)
         self.timers.data_sent(now)
-        if now >= self.path.mtu.due and outbound.packet_length > LARGE_PACKET:
-            self.probes.large_data_sent(self, keypair, now)
+        if now >= self.path.mtu.due:
+            self.probes.data_sent(outbound.packet_length, self, keypair, now)
         self.handshakes.rekey_after_sending(keypair, now)
 
     # ── sessions ─────────────────────────────────────────────────────────────────────────────────────────────────

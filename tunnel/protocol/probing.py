@@ -19,7 +19,7 @@ from tunnel.protocol.events import PathMtuChanged
 from tunnel.protocol.host import Host
 from tunnel.protocol.keypair import Keypair
 from tunnel.protocol.path import NetworkPath
-from tunnel.protocol.path_mtu import Probe
+from tunnel.protocol.path_mtu import LARGE_PACKET, Probe
 from tunnel.protocol.transport import MAX_PACKET, SLOT_OVERHEAD, seal
 from tunnel.wire.control import pack_probe
 from tunnel.wire.icmp import Echo, pack_echo_request, parse_echo_reply
@@ -33,6 +33,9 @@ OUTER_HEADERS = {4: 20 + 8, 6: 40 + 8}
 
 TURN = 1 / 20
 """Seconds between rounds that begin, for a whole device: a thousand busy peers cost no more than ten."""
+
+SMALL_DATA_INTERVAL = 0.05
+"""How soon after small data we see whether there is large data: not with every batch."""
 
 WIDEST_NETWORK = {4: 8, 6: 32}
 """Prefix lengths: in a wider one it is anybody's guess who has its first address."""
@@ -56,8 +59,11 @@ class PathProbes:
         """Whether an echo reply may come that is for us."""
         return self._echo is not None and self._path.mtu.awaits_answers
 
-    def large_data_sent(self, peer: "Peer", keypair: Keypair, now: float) -> None:
-        """Packets longer than `LARGE_PACKET` went to the peer, and it is time to ask whether they arrive."""
+    def data_sent(self, longest: int, peer: "Peer", keypair: Keypair, now: float) -> None:
+        """Packets of up to `longest` bytes went to the peer, and it is time to ask whether they arrive, if large."""
+        if longest <= LARGE_PACKET:
+            self._path.mtu.due = now + SMALL_DATA_INTERVAL
+            return
         host, path = self._host, self._path
         assert path.endpoint is not None
         if not self._is_our_turn(now):

@@ -16,7 +16,10 @@ from tunnel.wire.ip import IPV4_HEADER_SIZE, IPV6_HEADER_SIZE
 MIN_SYN, MAX_SYN = 44, 100
 """Bytes of a packet that is a SYN with an MSS and no data: IPv4 to IPv6 with all options."""
 
-_TCP = 6
+TCP = 6
+TCP_PLACES = 9, 6
+"""Where that stands in an IPv4 and an IPv6 header."""
+
 _SYN = 2
 _TCP_HEADER_SIZE = 20
 _DATA_OFFSET, _FLAGS, _CHECKSUM = 12, 13, 16
@@ -25,17 +28,16 @@ _MSS_SIZE = 4
 _NO_SYN = bytes(flags for flags in range(256) if not flags & _SYN)
 _U16 = struct.Struct(">H")
 
-_HEADERS = ((9, IPV4_HEADER_SIZE), (6, IPV6_HEADER_SIZE))
-"""For IPv4 and IPv6: where in the IP header the protocol is, and how long that is."""
+_HEADERS = tuple(zip(TCP_PLACES, (IPV4_HEADER_SIZE, IPV6_HEADER_SIZE), strict=True))
 
 
 def is_syn(packet: memoryview) -> bool:
     """Whether a packet of `MIN_SYN` bytes or more begins a connection, from either side."""
     first = packet[0]
     if first == 0x45:
-        is_whole_tcp = packet[9] == _TCP and not (packet[6] & 0x1F or packet[7])  # no later fragment
+        is_whole_tcp = packet[9] == TCP and not (packet[6] & 0x1F or packet[7])  # no later fragment
         return is_whole_tcp and packet[IPV4_HEADER_SIZE + _FLAGS] & _SYN != 0
-    if first >> 4 == 6 and packet[6] == _TCP:
+    if first >> 4 == 6 and packet[6] == TCP:
         return len(packet) >= IPV6_HEADER_SIZE + _TCP_HEADER_SIZE and packet[IPV6_HEADER_SIZE + _FLAGS] & _SYN != 0
     return False
 
@@ -43,7 +45,7 @@ def is_syn(packet: memoryview) -> bool:
 def has_syn(packets: memoryview, stride: int) -> bool:
     """Whether one may be a SYN of the packets that begin every `stride` bytes, each of `MIN_SYN` bytes or more."""
     for protocol, header in _HEADERS:
-        if _TCP in packets[protocol::stride].tobytes():
+        if TCP in packets[protocol::stride].tobytes():
             flags = packets[header + _FLAGS :: stride].tobytes()
             if flags.translate(None, _NO_SYN):
                 return True

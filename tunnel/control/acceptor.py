@@ -2,7 +2,7 @@
 
     queue of the listening socket ──accept──▶ on_connection(connection)
           │ EMFILE, ENFILE, ENOBUFS, ENOMEM
-          └──▶ on_shortage ──▶ nobody looks at the queue for a moment ──▶ again
+          └──▶ nobody looks at the queue for a moment ──▶ again ──still none──▶ on_shortage ──▶ …
 
 accept(2) that lacks a descriptor leaves the caller in the queue and the socket readable, so whoever goes on looking
 turns in circles; and libuv's own server, which is what asyncio would give us, hangs up on all who wait, without a word
@@ -15,7 +15,7 @@ import logging
 import socket
 from collections.abc import Callable
 
-PAUSE = 0.1
+PAUSE = 0.05
 """Seconds until the next attempt, after one that failed for want of resources."""
 
 REMIND = 60.0
@@ -30,7 +30,8 @@ class Acceptor:
     """Calls `on_connection` with every connection that `listener` gets, from now on and until `close`.
 
     Both sockets are non-blocking; the listener is ours, the connections are whose they are given to. `on_shortage` is
-    called when there is no descriptor for one more, to let go of what can be spared. `who` is named in the log.
+    called when there still is no descriptor for one more after a pause, to let go of what can be spared. `who` is named
+    in the log.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Acceptor:
         self._loop = asyncio.get_running_loop()
         self._alarm: asyncio.TimerHandle | None = None
         self._warned_at = -REMIND
+        self._has_failed = False
         self._listen()
 
     def close(self) -> None:
@@ -72,6 +74,7 @@ class Acceptor:
             if error.errno not in _GONE_ALREADY:
                 self._rest(error)
             return
+        self._has_failed = False
         connection.setblocking(False)
         self._on_connection(connection)
 
@@ -82,4 +85,6 @@ class Acceptor:
         if self._loop.time() - self._warned_at >= REMIND:
             self._warned_at = self._loop.time()
             _log.warning("%s: callers have to wait: %s", self._who, error.strerror or error)
-        self._on_shortage()
+        if self._has_failed:  # not at once: whoever was accepted just now has not been heard yet
+            self._on_shortage()
+        self._has_failed = True

@@ -185,7 +185,10 @@ class ControlSocket:
 
     def _listen(self) -> socket.socket:
         """Bind under umask 077, so that there is no moment at which others could connect."""
-        self.path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        try:
+            self.path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        except FileExistsError:
+            raise ControlError(f"{self.path.parent} is in the way: it is not a directory", errno.ENOTDIR) from None
         self._remove_stale()
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         umask = os.umask(0o077)

@@ -364,9 +364,13 @@ async def test_a_file_that_is_no_socket_is_left_alone(tmp_path: Path) -> None:
 
 async def test_a_directory_that_cannot_be_made_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(ControlError, match=r"wg0\.sock: ") as refused:
-        await ControlSocket("wg0", RecordingHandler(), tmp_path / "file").open()
-    assert refused.value.errno in (errno.ENOTDIR, errno.EEXIST)
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere" / "else")
+    for name in ("file", "link"):
+        with pytest.raises(ControlError, match=f"/{name} is in the way: it is not a directory"):
+            await ControlSocket("wg0", RecordingHandler(), tmp_path / name).open()
+    with pytest.raises(ControlError, match=r"wg0\.sock: Not a directory") as refused:
+        await ControlSocket("wg0", RecordingHandler(), tmp_path / "file" / "below").open()
+    assert refused.value.errno == errno.ENOTDIR
 
 
 async def test_closing_removes_the_file_and_hangs_up(tmp_path: Path) -> None:

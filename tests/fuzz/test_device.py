@@ -4,7 +4,7 @@ than it was asked with, and keeps its tables consistent and bounded.
 """
 
 from collections import Counter
-from ipaddress import IPv4Network, ip_network
+from ipaddress import IPv4Network, ip_interface, ip_network
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
@@ -94,6 +94,7 @@ class Conversations(RuleBasedStateMachine):
         self.hosts = []
         for self.network.offered in offers:
             self.hosts.append(self.network.host())
+            self.have_address(self.hosts[-1])
         self.sent: Counter[tuple[int, bytes]] = Counter()
         self.passed_on = [0, 0, 0]
         self.hold()
@@ -101,6 +102,11 @@ class Conversations(RuleBasedStateMachine):
             self.introduce(number)
         self.exchange(0, 1)
         self.exchange(2, 0)
+
+    def have_address(self, host: SimulatedHost) -> None:
+        """So that the width of paths to those without extensions is asked for, too."""
+        host.answers_pings = True
+        host.device.addresses = [ip_interface(f"{host.address}/24")]
 
     def introduce(self, number: int) -> None:
         for other in {0: (1, 2), 1: (0,), 2: (0, 1)}[number]:
@@ -113,9 +119,9 @@ class Conversations(RuleBasedStateMachine):
     def now(self) -> float:
         return self.network.clock.now()
 
-    @rule(sender=HOSTS, receiver=HOSTS, count=st.integers(1, 3))
-    def send(self, sender: int, receiver: int, count: int) -> None:
-        payloads = [b"%d %d" % (len(self.sent), number) for number in range(count)]
+    @rule(sender=HOSTS, receiver=HOSTS, count=st.integers(1, 3), size=st.sampled_from([0, 1000]))
+    def send(self, sender: int, receiver: int, count: int, size: int = 0) -> None:
+        payloads = [(b"%d %d" % (len(self.sent), number)).ljust(size) for number in range(count)]
         self.sent.update((self.place(receiver), payload) for payload in payloads)
         self.hosts[sender].send_to(self.hosts[receiver], *payloads)
 
@@ -132,6 +138,18 @@ class Conversations(RuleBasedStateMachine):
         """A packet while the network works."""
         self.send(sender, receiver, 1)
         self.settle()
+
+    @rule(sender=HOSTS, receiver=HOSTS, kind=st.integers(0, 5), rest=st.binary(max_size=8))
+    def say(self, sender: int, receiver: int, kind: int, rest: bytes) -> None:
+        """A control frame, whatever is in it, from who holds the keys."""
+        peer = self.hosts[sender].device._peers.get(self.hosts[receiver].public_key)
+        if peer is not None and peer.keypairs.current is not None:
+            peer.control.send(peer.keypairs.current, bytes([kind]) + rest, self.now)
+            self.network.flush(self.hosts[sender])
+
+    @rule(host=HOSTS, mtu=st.sampled_from([576, 1300, 1420, 9000]))
+    def change_mtu(self, host: int, mtu: int) -> None:
+        self.hosts[host].device.mtu = mtu
 
     @rule(seconds=SHORT_PAUSES | LONG_PAUSES)
     def wait(self, seconds: float) -> None:
@@ -159,6 +177,7 @@ class Conversations(RuleBasedStateMachine):
     @rule(host=HOSTS)
     def restart(self, host: int) -> None:
         self.hosts[host].restart()
+        self.have_address(self.hosts[host])
         self.introduce(host)
 
     @rule(

@@ -273,6 +273,31 @@ def test_another_mtu_of_the_interface_asks_for_other_sizes() -> None:
     assert (known(left).path_mtu, known(left).max_packet) == (1440, None)
 
 
+@BOTH_INSIDE
+def test_a_path_that_shrinks_is_narrow_before_what_was_lost_is_sent_again_for_the_second_time(flow: Flow) -> None:
+    """RFC 6298: after 0.3 s, which is early for 100 ms of round trip, and after twice as long."""
+    network, left, right = create_hosts()
+    stream(network, left, 5, flow)
+    network.narrow(left, right, 1280)
+    left.send_packets(full_packet(flow))
+    right.frames.clear()
+    for wait in (0.3, 0.6):
+        network.run(wait)
+        assert right.frames == []
+        left.send_packets(full_packet(flow))
+    network.run(0.1)
+    assert sum(map(len, packets(right))) >= MTU
+
+
+def test_who_has_sent_large_data_is_asked_once_more_and_not_again() -> None:
+    network, left, _ = create_hosts()
+    stream(network, left, 5)
+    network.run(0.4)
+    asked = len(left.probes)
+    network.run(60)
+    assert len(left.probes) <= asked + 1
+
+
 # ── peers that say nothing, or too much ──────────────────────────────────────────────────────────────────────────────
 
 

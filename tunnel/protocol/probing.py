@@ -44,13 +44,15 @@ WIDEST_NETWORK = {4: 8, 6: 32}
 class PathProbes:
     """Along `path`. What is sent goes into `host.probes`. The peer is an argument, so that nothing here keeps it."""
 
-    __slots__ = ("_echo", "_has_turn", "_host", "_identifier", "_path", "_told")
+    __slots__ = ("_asks_again", "_echo", "_has_turn", "_host", "_identifier", "_path", "_seen_bytes", "_told")
 
     def __init__(self, path: NetworkPath, host: Host) -> None:
         self._path = path
         self._host = host
         self._identifier: int | None = None
         self._has_turn = False
+        self._asks_again = False
+        self._seen_bytes = 0
         self._echo: Echo | None = None
         self._told: int | None = None
 
@@ -64,6 +66,10 @@ class PathProbes:
         if longest <= LARGE_PACKET:
             self._path.mtu.due = now + SMALL_DATA_INTERVAL
             return
+        self._asks_again = True
+        self._ask(peer, keypair, now)
+
+    def _ask(self, peer: "Peer", keypair: Keypair, now: float) -> None:
         host, path = self._host, self._path
         assert path.endpoint is not None
         if not self._is_our_turn(now):
@@ -104,8 +110,18 @@ class PathProbes:
         return self.acknowledged(reply.number, peer, now)
 
     def expire(self, peer: "Peer", now: float) -> None:
-        """No more answers are to be expected."""
-        self._send(self._path.mtu.expire(now), peer, now)
+        """No more answers are to be expected; or the last one is as old as it may be, and data went on since then.
+
+        A flow that stands still sends what was lost again, after a time that doubles. If that alone made us ask, it
+        would find out one doubling later.
+        """
+        if not self._path.mtu.is_settled:
+            self._send(self._path.mtu.expire(now), peer, now)
+            return
+        keypair = peer.keypairs.current
+        self._asks_again = False
+        if keypair is not None and self._path.tx_bytes - self._seen_bytes > LARGE_PACKET:
+            self._ask(peer, keypair, now)
 
     def _send(self, probes: Iterable[Probe], peer: "Peer", now: float) -> None:
         """Without a session nothing is sent, and so nothing is answered."""
@@ -122,7 +138,11 @@ class PathProbes:
             (datagram,) = seal(keypair, [slot], [length], length)
             self._host.probes.append((datagram, endpoint))
             path.tx_bytes += len(datagram)
-        path.timers.path_probed(path.mtu.deadline)
+        if path.mtu.is_settled and path.mtu.is_known and self._asks_again:
+            self._seen_bytes = path.tx_bytes
+            path.timers.path_probed(path.mtu.due)
+        else:
+            path.timers.path_probed(path.mtu.deadline)
         self._tell()
 
     def _content(self, number: int, length: int) -> bytes:

@@ -2,13 +2,13 @@
 
 Both ways: what goes out says how large the packets are that the peer sends to us, what comes in how large those are
 that our side sends to the peer. Hardly a packet is a SYN, so most of this is about seeing that with few steps: by
-length, then by the two bytes that may say TCP, and of a train by whole columns.
+length, then by the bytes that say TCP and SYN over IPv4 or IPv6, and of a train by such columns.
 """
 
 from collections.abc import Sequence
 
 from tunnel.wire.messages import PADDING, TAG_SIZE, TRANSPORT_HEADER_SIZE, TRANSPORT_OVERHEAD, ExtendedFlag, MessageType
-from tunnel.wire.tcp import MAX_SYN, MIN_SYN, TCP, TCP_PLACES, clamp_mss, has_syn, is_syn
+from tunnel.wire.tcp import FLAGS_PLACES, MAX_SYN, MIN_SYN, PROTOCOL_PLACES, SYN, TCP, clamp_mss, has_syn, is_syn
 from tunnel.wire.train import Train
 
 MAX_SYN_DATAGRAM = MAX_SYN + PADDING - 1 + TRANSPORT_OVERHEAD
@@ -17,7 +17,8 @@ MAX_SYN_DATAGRAM = MAX_SYN + PADDING - 1 + TRANSPORT_OVERHEAD
 _MIN_SYN_DATAGRAM = MIN_SYN + TRANSPORT_OVERHEAD
 _EXTENDED = int(MessageType.EXTENDED_DATA)
 _PARTIAL = int(ExtendedFlag.PARTIAL)
-_ONE, _OTHER = (TRANSPORT_HEADER_SIZE + place for place in TCP_PLACES)
+_IPV4_PROTOCOL, _IPV6_PROTOCOL = (TRANSPORT_HEADER_SIZE + place for place in PROTOCOL_PLACES)
+_IPV4_FLAGS, _IPV6_FLAGS = (TRANSPORT_HEADER_SIZE + place for place in FLAGS_PLACES)
 
 
 def clamp_slots(slots: Sequence[memoryview], lengths: Sequence[int], longest: int, flags: Sequence[int] = ()) -> None:
@@ -25,10 +26,14 @@ def clamp_slots(slots: Sequence[memoryview], lengths: Sequence[int], longest: in
 
     Afterwards no SYN makes its receiver send more than `longest` bytes.
     """
-    for number, (slot, length) in enumerate(zip(slots, lengths, strict=False)):
-        if MIN_SYN <= length <= MAX_SYN and (slot[_ONE] == TCP or slot[_OTHER] == TCP):
-            packet = slot[TRANSPORT_HEADER_SIZE : TRANSPORT_HEADER_SIZE + length]
-            _clamp(packet, longest, flags[number] if flags else 0)
+    for number, length in enumerate(lengths):
+        if length <= MAX_SYN and length >= MIN_SYN:
+            slot = slots[number]
+            if (slot[_IPV4_PROTOCOL] == TCP and slot[_IPV4_FLAGS] & SYN) or (
+                slot[_IPV6_PROTOCOL] == TCP and slot[_IPV6_FLAGS] & SYN
+            ):
+                packet = slot[TRANSPORT_HEADER_SIZE : TRANSPORT_HEADER_SIZE + length]
+                _clamp(packet, longest, flags[number] if flags else 0)
 
 
 def clamp_laid_out(train: Train, longest: int, flag: int = 0) -> None:
@@ -43,9 +48,13 @@ def may_have_syn(train: Train) -> bool:
         return False
     if train.count > 1 and train.size <= MAX_SYN_DATAGRAM:
         return train.size >= _MIN_SYN_DATAGRAM
-    start = len(train.buffer) - train.last
-    is_long_enough = train.last >= _MIN_SYN_DATAGRAM
-    return is_long_enough and (train.buffer[start + _ONE] == TCP or train.buffer[start + _OTHER] == TCP)
+    if train.last < _MIN_SYN_DATAGRAM:
+        return False
+    last = train.buffer if train.count == 1 else train.buffer[len(train.buffer) - train.last :]
+    return bool(
+        (last[_IPV4_PROTOCOL] == TCP and last[_IPV4_FLAGS] & SYN)
+        or (last[_IPV6_PROTOCOL] == TCP and last[_IPV6_FLAGS] & SYN)
+    )
 
 
 def clamp_opened(train: Train, longest: int) -> None:

@@ -12,7 +12,7 @@ Whether slices are sound is seen where they are put together (`tunnel.offload.sl
 
 from typing import TYPE_CHECKING
 
-from tunnel.protocol.clamping import clamp_opened, may_have_syn
+from tunnel.protocol.clamping import MAX_SYN_DATAGRAM, clamp_opened, may_have_syn
 from tunnel.protocol.host import Host
 from tunnel.protocol.stats import DropReason
 from tunnel.protocol.trains import has_one_source, has_uniform_packets
@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 
 _EXTENDED_DATA = int(MessageType.EXTENDED_DATA)
 _SLICE = int(ExtendedFlag.SLICE)
-_MAX_ECHO = TRANSPORT_OVERHEAD + MAX_ECHO_SIZE + PADDING
+_MAX_ECHO = TRANSPORT_OVERHEAD + MAX_ECHO_SIZE + PADDING - 1
+"""Bytes of a datagram that may answer a probe; if only the end of a train is so short, it may."""
 
 
 def hand_on(train: Train, peer: "Peer", host: Host, frames: list[memoryview], now: float) -> bool:
@@ -44,16 +45,12 @@ def hand_on(train: Train, peer: "Peer", host: Host, frames: list[memoryview], no
     """
     if train.count == 1:
         return _hand_on_single(train, peer, host, frames, now)
-    if not _may_have_echo(train, peer) and _is_uniform(train):
+    is_for_probes = train.last <= _MAX_ECHO and peer.probes.awaits_echo
+    if not is_for_probes and _is_uniform(train):
         _hand_on_allowed(train, peer, host)
         return True
     has_data = [_hand_on_single(Train.single(datagram), peer, host, frames, now) for datagram in train.datagrams()]
     return any(has_data)
-
-
-def _may_have_echo(train: Train, peer: "Peer") -> bool:
-    """Whether it must be looked at one by one: what is small, the end of a train at least, may answer a probe."""
-    return train.last <= _MAX_ECHO and peer.probes.awaits_echo
 
 
 def _hand_on_single(single: Train, peer: "Peer", host: Host, frames: list[memoryview], now: float) -> bool:
@@ -65,7 +62,7 @@ def _hand_on_single(single: Train, peer: "Peer", host: Host, frames: list[memory
         return False
     if ip.total_length(packet) is None and not _is_sliced(single):
         peer.drops.count(DropReason.MALFORMED_PACKET)
-    elif not (_may_have_echo(single, peer) and peer.probes.consume_echo(packet, peer, now)):
+    elif not (single.last <= _MAX_ECHO and peer.probes.awaits_echo and peer.probes.consume_echo(packet, peer, now)):
         _hand_on_allowed(single, peer, host)
     return True
 
@@ -74,7 +71,7 @@ def _hand_on_allowed(train: Train, peer: "Peer", host: Host) -> None:
     """All of one source."""
     source = ip.source(train.buffer[TRANSPORT_HEADER_SIZE : train.size - TAG_SIZE])
     if source and host.allowed_ips.lookup(source) is peer:
-        if may_have_syn(train):
+        if train.last <= MAX_SYN_DATAGRAM and may_have_syn(train):
             clamp_opened(train, min(host.mtu, peer.limit))
         host.packets.append(train)
     else:

@@ -17,18 +17,17 @@ MIN_SYN, MAX_SYN = 44, 100
 """Bytes of a packet that is a SYN with an MSS and no data: IPv4 to IPv6 with all options."""
 
 TCP = 6
-TCP_PLACES = 9, 6
-"""Where that stands in an IPv4 and an IPv6 header."""
-
-_SYN = 2
+SYN = 2
 _TCP_HEADER_SIZE = 20
 _DATA_OFFSET, _FLAGS, _CHECKSUM = 12, 13, 16
 _END_OF_OPTIONS, _NO_OPERATION, _MSS = 0, 1, 2
 _MSS_SIZE = 4
-_NO_SYN = bytes(flags for flags in range(256) if not flags & _SYN)
+_NO_SYN = bytes(flags for flags in range(256) if not flags & SYN)
 _U16 = struct.Struct(">H")
 
-_HEADERS = tuple(zip(TCP_PLACES, (IPV4_HEADER_SIZE, IPV6_HEADER_SIZE), strict=True))
+PROTOCOL_PLACES = 9, 6
+FLAGS_PLACES = IPV4_HEADER_SIZE + _FLAGS, IPV6_HEADER_SIZE + _FLAGS
+"""Where in a packet, IPv4 and IPv6, the two bytes are that tell a SYN."""
 
 
 def is_syn(packet: memoryview) -> bool:
@@ -36,19 +35,17 @@ def is_syn(packet: memoryview) -> bool:
     first = packet[0]
     if first == 0x45:
         is_whole_tcp = packet[9] == TCP and not (packet[6] & 0x1F or packet[7])  # no later fragment
-        return is_whole_tcp and packet[IPV4_HEADER_SIZE + _FLAGS] & _SYN != 0
+        return is_whole_tcp and packet[IPV4_HEADER_SIZE + _FLAGS] & SYN != 0
     if first >> 4 == 6 and packet[6] == TCP:
-        return len(packet) >= IPV6_HEADER_SIZE + _TCP_HEADER_SIZE and packet[IPV6_HEADER_SIZE + _FLAGS] & _SYN != 0
+        return len(packet) >= IPV6_HEADER_SIZE + _TCP_HEADER_SIZE and packet[IPV6_HEADER_SIZE + _FLAGS] & SYN != 0
     return False
 
 
 def has_syn(packets: memoryview, stride: int) -> bool:
     """Whether one may be a SYN of the packets that begin every `stride` bytes, each of `MIN_SYN` bytes or more."""
-    for protocol, header in _HEADERS:
-        if TCP in packets[protocol::stride].tobytes():
-            flags = packets[header + _FLAGS :: stride].tobytes()
-            if flags.translate(None, _NO_SYN):
-                return True
+    for protocol, flags in zip(PROTOCOL_PLACES, FLAGS_PLACES, strict=True):
+        if TCP in packets[protocol::stride].tobytes() and packets[flags::stride].tobytes().translate(None, _NO_SYN):
+            return True
     return False
 
 

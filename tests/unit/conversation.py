@@ -68,6 +68,13 @@ class Side:
             self.device.send_train(peer, outbound, NOW)
         return self._take()
 
+    def probe(self) -> list[bytes]:
+        """The datagrams with which it begins to find out about the path, as it does beside large data."""
+        peer = next(iter(self.device._peers.values()))
+        assert peer.keypairs.current is not None
+        peer.probes.data_sent(self.device.mtu, peer, peer.keypairs.current, NOW)
+        return [bytes(probe) for probe, _ in self.device.take_probes()]
+
     def receive(self, source: "Side", *datagrams: bytes) -> None:
         """Datagrams from `source` arrive, all at once."""
         buffer = memoryview(bytearray(b"".join(datagrams)))

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from tests.properties.slices import slices_of
 from tests.unit import certified_conversation
-from tests.unit.conversation import Beginning, Given, begin, frames_of, greet
+from tests.unit.conversation import Beginning, Given, Side, begin, frames_of, greet
 from tests.unit.examples import DOCUMENT, PARTIAL, SUPERPACKET, Fields, Layout, lay_out, read_examples, whole
 from tunnel.endpoint import Endpoint
 from tunnel.keys import PrivateKey
@@ -23,8 +23,8 @@ from tunnel.protocol.cookie import CookieChecker, CookieGenerator, cookie_key, m
 from tunnel.protocol.credentials import AuthorityId
 from tunnel.protocol.enquiry import answer_key
 from tunnel.wire.certified import pack_chain
-from tunnel.wire.control import Capability, Hello, pack_close, pack_hello
-from tunnel.wire.messages import ExtendedFlag, pack_cookie_reply, parse_cookie_reply
+from tunnel.wire.control import Capability, Hello, pack_close, pack_hello, pack_probe, pack_probe_ack
+from tunnel.wire.messages import TRANSPORT_OVERHEAD, ExtendedFlag, pack_cookie_reply, parse_cookie_reply
 from tunnel.wire.tai64n import pack_stamp, tag_stamp
 
 MOMENT = 1767225600_500_000_000
@@ -85,6 +85,7 @@ MESSAGE_19 = f"type 1 | reserved 3 | sender 4 | receiver 4 | ephemeral 32 | seal
 CHAIN = "length 2 | certificate n"
 HELLO = "kind 1 | version 1 | capabilities 2 | MTU 2 | padding n"
 CLOSE = "kind 1 | padding n"
+PROBE = "kind 1 | zero 1 | number 2 | padding n"
 _IPV4 = (
     "version, TOS 2 | IP length 2 | identification 2 | fragment 2 | TTL, protocol 2 | IP checksum 2"
     " | source 4 | destination 4"
@@ -183,9 +184,6 @@ def made_packets_and_control() -> Made:
     talked.responder.receive(talked.initiator, talked.initiator.send(echo))
     talked.responder.device.expire(talked.responder.device.deadline)
     yield "message 5, keepalive", MESSAGE_5, talked.responder.said()
-    talked.responder.device.down(0)
-    yield "close", CLOSE, padded(pack_close())
-    yield "message 4 with the close", MESSAGE_4, talked.responder.said()
 
 
 def made_partial_and_slices() -> Made:
@@ -209,6 +207,21 @@ def made_partial_and_slices() -> Made:
         other = talk()
         greet(other)
         yield f"frame of {name}", FRAME, frames_of(other.initiator, other.responder, datagrams[some])[0]
+    responder.device.expire(responder.device.deadline)
+    responder.said()  # the keepalive
+    yield from made_probe_and_close(initiator, responder)
+
+
+def made_probe_and_close(initiator: Side, responder: Side) -> Made:
+    small, _ = initiator.probe()
+    yield "probe", PROBE, pack_probe(0, len(small) - TRANSPORT_OVERHEAD)
+    yield "message 4 with the probe", MESSAGE_4, small
+    responder.receive(initiator, small)
+    yield "probe ack", PROBE, padded(pack_probe_ack(0))
+    yield "message 4 with the probe ack", MESSAGE_4, responder.said()
+    responder.device.down(0)
+    yield "close", CLOSE, padded(pack_close())
+    yield "message 4 with the close", MESSAGE_4, responder.said()
 
 
 def certified_side(name: str, number: int, *random: bytes) -> certified_conversation.Given:

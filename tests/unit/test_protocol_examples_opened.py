@@ -235,6 +235,8 @@ CONTENTS = {
     "message 5, keepalive": None,
     "message 5 with a partial checksum": "packet with a partial checksum",
     **{f"message 5 with slice {number}": f"slice {number}" for number in range(3)},
+    "message 4 with the probe": "probe",
+    "message 4 with the probe ack": "probe ack",
     "message 4 with the close": "close",
 }
 """What each transport message has in it."""

@@ -1,7 +1,11 @@
 """Wall clocks that are set, and machines that sleep."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import pytest
 
+from tunnel.endpoint import Endpoint
 from tunnel.testing.network import Network, SimulatedHost
 from tunnel.wire.messages import MessageType
 
@@ -111,3 +115,47 @@ def test_a_suspend_with_packets_in_both_directions_waiting() -> None:
     left.send_to(right, b"from left")
     network.run(0.1)
     assert (left.received, right.received) == ([b"from right"], [b"from left"])
+
+
+@contextmanager
+def stopped(network: Network, host: SimulatedHost) -> Iterator[None]:
+    """Within, the host's process is not run (SIGSTOP); what comes meanwhile lies in its socket, and is read at once."""
+    queue: list[tuple[Endpoint, Endpoint, bytes]] = []
+
+    def hold(source: Endpoint, destination: Endpoint, datagram: bytes) -> bool:
+        if destination.host == host.endpoint.host:
+            queue.append((source, destination, datagram))
+        return destination.host != host.endpoint.host
+
+    before, network.filter = network.filter, hold
+    network.hosts.remove(host)
+    yield
+    network.hosts.append(host)
+    network.filter = before
+    for source, destination, datagram in queue:
+        network.inject(source, destination, datagram)
+
+
+@pytest.mark.parametrize("seconds", [15, 200])
+@pytest.mark.parametrize(("speaks", "within"), [("left", 0.1), ("both", 0.1), ("right", 5.5)])
+def test_after_a_process_was_stopped_packets_arrive_again(seconds: int, speaks: str, within: float) -> None:
+    """The handshakes that the peer gave up meanwhile come all at once, and only the first of them is answered.
+
+    That is too late for it, so if nobody speaks on this side the next one has to come: five seconds and a bit.
+    """
+    network, left, right = create_session()
+    with stopped(network, left):
+        for _ in range(seconds):
+            right.send_to(left, b"are you there")
+            network.run(1)
+    initiations = len(left.sent_of(MessageType.HANDSHAKE_INITIATION))
+    left.received.clear()
+    right.received.clear()
+    for _ in range(round(within / 0.1)):
+        for speaker, listener in ((left, right), (right, left)):
+            if speaks in ("left" if speaker is left else "right", "both"):
+                speaker.send_to(listener, b"here I am")
+        network.run(0.1)
+    assert speaks == "right" or right.received[-1] == b"here I am"
+    assert speaks == "left" or left.received[-1] == b"here I am"
+    assert len(left.sent_of(MessageType.HANDSHAKE_INITIATION)) <= initiations + 1, "timers that are over go off once"

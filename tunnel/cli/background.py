@@ -116,8 +116,10 @@ class Run(Protocol):
     def __call__(self, *, on_ready: Callable[[], None]) -> None: ...
 
 
-def run_interface(name: str, run: Run, *, level: int, ready_fd: int | None, keep_stderr: bool = False) -> None:
-    """Run the interface until it is stopped, in this process. Raise `TunnelError`.
+def run_interface(
+    name: str, run: Run, *, level: int, ready_fd: int | None, keep_stderr: bool = False, remark: str = ""
+) -> None:
+    """Run the interface until it is stopped, in this process; `remark` is logged when it is up. Raise `TunnelError`.
 
     Without `ready_fd` this is the foreground. With it only what is wrong is printed until the interface is ready, and
     from then on everything from `level` up goes to syslog, or still to stderr with `keep_stderr`.
@@ -132,6 +134,8 @@ def run_interface(name: str, run: Run, *, level: int, ready_fd: int | None, keep
             is_detached = True
             announce_ready(ready_fd, keep_stderr=keep_stderr)
             set_up_logging(name, level, to_syslog=not keep_stderr)
+        if remark:
+            _log.info("%s", remark)
 
     if ready_fd is None:
         set_up_logging(name, level, to_syslog=False)

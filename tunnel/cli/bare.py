@@ -65,8 +65,11 @@ def tunnel_wg(
         options = ["--foreground", "--offload", offload, "--extensions", extensions]
         context.exit(background.start(background.own_command("tunnel.cli.tunnel_wg", *options, name)))
     keep_stderr = word not in ("", "silent")
+    with EndedAtOnce():
+        from tunnel.daemon.privileges import shed
+    kept = shed(None, None)  # before `bare` imports what starts threads
     background.run_interface(
-        name, bare(name, offload, extensions), level=level, ready_fd=ready_fd, keep_stderr=keep_stderr
+        name, bare(name, offload, extensions), level=level, ready_fd=ready_fd, keep_stderr=keep_stderr, remark=kept
     )
 
 

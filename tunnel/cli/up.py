@@ -84,6 +84,9 @@ def up(
     config = interface.read()
     passphrase = find_passphrase(config, secret)
     with EndedAtOnce():
+        from tunnel.daemon.privileges import shed
+
+        kept = shed(config, interface.path)  # before the next import, which starts threads
         from tunnel.daemon.service import run
 
     background.run_interface(
@@ -92,6 +95,7 @@ def up(
         level=level,
         ready_fd=ready_fd,
         keep_stderr=background.is_stderr_a_file(),
+        remark=kept,
     )
 
 

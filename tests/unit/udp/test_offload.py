@@ -315,7 +315,7 @@ def test_an_endpoint_that_refuses_every_datagram_says_nothing_about_trains(opene
     assert [each.count for each in receive(here)] == [3]
 
 
-@pytest.mark.parametrize("code", [errno.EPERM, errno.ENETUNREACH, errno.ENOBUFS, errno.ECONNREFUSED])
+@pytest.mark.parametrize("code", [errno.EPERM, errno.ENETUNREACH, errno.ENOBUFS, errno.ENOMEM, errno.ECONNREFUSED])
 def test_a_train_that_the_network_refuses_is_unsent_and_not_tried_in_pieces(opened: Opener, code: int) -> None:
     kernel = Kernel(refuses_trains(code))
     there = opened(create=kernel.create)

@@ -115,7 +115,7 @@ class CertifiedHandshakes:
         if peer is not None:
             peer.handshakes.keep_cookie(cookie, now)
             if not _is_calling(peer, enquiry):
-                peer.path.endpoint = enquiry.endpoint
+                peer.path.move(enquiry.endpoint)
                 peer.handshakes.wait_no_longer()
                 peer.handshakes.initiate(now)
             self._peers.reschedule(peer)

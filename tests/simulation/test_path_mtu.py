@@ -273,6 +273,17 @@ def test_another_mtu_of_the_interface_asks_for_other_sizes() -> None:
     assert (known(left).path_mtu, known(left).max_packet) == (1440, None)
 
 
+def test_large_data_is_seen_among_small_data() -> None:
+    network, left, right = create_hosts()
+    stream(network, left, 5)
+    network.run(2)
+    network.narrow(left, right, 1280)
+    for number in range(200):
+        left.send_packets(V4.packet(b""), *[full_packet()] * (number == 100))
+        network.run(0.01)
+    assert known(left).path_mtu == 1280
+
+
 @BOTH_INSIDE
 def test_a_path_that_shrinks_is_narrow_before_what_was_lost_is_sent_again_for_the_second_time(flow: Flow) -> None:
     """RFC 6298: after 0.3 s, which is early for 100 ms of round trip, and after twice as long."""

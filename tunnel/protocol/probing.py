@@ -35,7 +35,10 @@ TURN = 1 / 20
 """Seconds between rounds that begin, for a whole device: a thousand busy peers cost no more than ten."""
 
 SMALL_DATA_INTERVAL = 0.05
-"""How soon after small data we see whether there is large data: not with every batch."""
+"""How soon after small data we see whether there is large data, of who never sent any: not with every batch."""
+
+ASK_AGAIN_DELAY = 0.02
+"""How long large data that flows has to ask by itself, before it is taken for standing still."""
 
 WIDEST_NETWORK = {4: 8, 6: 32}
 """Prefix lengths: in a wider one it is anybody's guess who has its first address."""
@@ -64,7 +67,8 @@ class PathProbes:
     def data_sent(self, longest: int, peer: "Peer", keypair: Keypair, now: float) -> None:
         """Packets of up to `longest` bytes went to the peer, and it is time to ask whether they arrive, if large."""
         if longest <= LARGE_PACKET:
-            self._path.mtu.due = now + SMALL_DATA_INTERVAL
+            if not self._path.mtu.is_known:  # else it may be among acknowledgements that flow back all the time
+                self._path.mtu.due = now + SMALL_DATA_INTERVAL
             return
         self._asks_again = True
         self._ask(peer, keypair, now)
@@ -140,7 +144,7 @@ class PathProbes:
             path.tx_bytes += len(datagram)
         if path.mtu.is_settled and path.mtu.is_known and self._asks_again:
             self._seen_bytes = path.tx_bytes
-            path.timers.path_probed(path.mtu.due)
+            path.timers.path_probed(path.mtu.due + ASK_AGAIN_DELAY)
         else:
             path.timers.path_probed(path.mtu.deadline)
         self._tell()

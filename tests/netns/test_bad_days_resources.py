@@ -226,7 +226,7 @@ mount -t tmpfs -o size=64k none {configs} && mount -t tmpfs -o size=64k none {st
 cp {config} {configs}/{name}.conf
 for place in {configs} {state}; do dd if=/dev/zero of=$place/fill bs=1k 2>/dev/null; done
 {tunnel} up {configs}/{name}.conf 2>{log} &
-until ip link show {name} up >/dev/null 2>&1; do sleep 0.05; done
+until grep -q "is up" {log}; do sleep 0.05; done
 wg set {name} peer {peer} persistent-keepalive 7
 {tunnel} save {name}
 mount -o remount,ro {configs} && mount -o remount,ro {state} || exit 1

@@ -67,7 +67,7 @@ def clamp_opened(train: Train, longest: int) -> None:
 
 
 def _clamp_rows(train: Train, longest: int, flag: int) -> None:
-    if has_syn(train.buffer[TRANSPORT_HEADER_SIZE:], train.size):
+    if has_syn(train.buffer, TRANSPORT_HEADER_SIZE, train.size, train.count):
         for datagram in train.datagrams():
             _clamp(datagram[TRANSPORT_HEADER_SIZE:-TAG_SIZE], longest, flag)
 

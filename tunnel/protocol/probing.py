@@ -77,6 +77,7 @@ class PathProbes:
         host, path = self._host, self._path
         assert path.endpoint is not None
         if not self._is_our_turn(now):
+            path.timers.path_probed(path.mtu.due)
             return
         self._echo = self._choose_echo(peer) if keypair.takes is None else None
         if keypair.takes is None and self._echo is None:

@@ -10,6 +10,8 @@ keep their MSS, and their segments are cut where they do not fit, as those of an
 
 import struct
 
+import numpy as np
+
 from tunnel.wire.checksum import MODULUS, ones_complement_sum
 from tunnel.wire.ip import IPV4_HEADER_SIZE, IPV6_HEADER_SIZE
 
@@ -26,6 +28,7 @@ _NO_SYN = bytes(flags for flags in range(256) if not flags & SYN)
 _U16 = struct.Struct(">H")
 
 PROTOCOL_PLACES = 9, 6
+_PROTOCOLS = min(PROTOCOL_PLACES)
 FLAGS_PLACES = IPV4_HEADER_SIZE + _FLAGS, IPV6_HEADER_SIZE + _FLAGS
 """Where in a packet, IPv4 and IPv6, the two bytes are that tell a SYN."""
 
@@ -41,10 +44,18 @@ def is_syn(packet: memoryview) -> bool:
     return False
 
 
-def has_syn(packets: memoryview, stride: int) -> bool:
-    """Whether one may be a SYN of the packets that begin every `stride` bytes, each of `MIN_SYN` bytes or more."""
+def has_syn(buffer: memoryview, start: int, stride: int, count: int) -> bool:
+    """Whether one may be a SYN of the `count` packets in `buffer`, from `start` on and every `stride` bytes.
+
+    All have 10 bytes at least, and what is shorter than `MIN_SYN` may be mistaken for one.
+    """
+    # one column for both: four bytes, the first where IPv6 says it, the last where IPv4 does
+    column = np.ndarray((count,), "<u4", buffer, start + _PROTOCOLS, (stride,)).tobytes()
+    if TCP not in column:
+        return False
     for protocol, flags in zip(PROTOCOL_PLACES, FLAGS_PLACES, strict=True):
-        if TCP in packets[protocol::stride].tobytes() and packets[flags::stride].tobytes().translate(None, _NO_SYN):
+        is_tcp = TCP in column[protocol - _PROTOCOLS :: 4]
+        if is_tcp and buffer[start + flags :: stride].tobytes().translate(None, _NO_SYN):
             return True
     return False
 

@@ -35,7 +35,7 @@ def test_a_syn_and_its_answer_are_syns(version: int, flags: int) -> None:
     packet = bytearray(syn(version, flags=flags).packet(b""))
     assert MIN_SYN <= len(packet) <= MAX_SYN
     assert is_syn(memoryview(packet))
-    assert has_syn(memoryview(packet), len(packet))
+    assert has_syn(memoryview(packet), 0, len(packet), 1)
 
 
 @BOTH
@@ -58,7 +58,7 @@ def test_one_syn_in_a_train_is_found_wherever_it_is(version: int, place: int, co
     others = [Flow(version, flags=ACK).packet(bytes(len(one) - Flow(version).header))] * (count - 1)
     packets = [*others[:place], one, *others[place:]]
     buffer = memoryview(bytearray(b"".join(packet + bytes(48) for packet in packets)))
-    assert has_syn(buffer, len(one) + 48)
+    assert has_syn(buffer, 0, len(one) + 48, len(packets))
 
 
 @BOTH
@@ -66,7 +66,7 @@ def test_one_syn_in_a_train_is_found_wherever_it_is(version: int, place: int, co
 def test_a_train_without_one_has_none(version: int, protocol: int) -> None:
     flow = Flow(version, protocol, flags=ACK)
     row = flow.packet(b"\xff" * 64) + bytes(32)
-    assert not has_syn(memoryview(bytearray(row * 64)), len(row))
+    assert not has_syn(memoryview(bytearray(row * 64)), 0, len(row), 64)
 
 
 @BOTH
@@ -140,6 +140,6 @@ def test_garbage_is_read_without_an_error_and_keeps_its_length(content: bytes, l
         packet = bytearray(version + content[1:])
         packet[9 if version == b"\x45" else 6] = 6
         if is_syn(memoryview(packet)):
-            assert has_syn(memoryview(packet), len(packet))
+            assert has_syn(memoryview(packet), 0, len(packet), 1)
             clamp_mss(memoryview(packet), longest, is_partial=False)
         assert len(packet) == len(content)

@@ -279,7 +279,7 @@ def test_large_data_is_seen_among_small_data() -> None:
     network.run(2)
     network.narrow(left, right, 1280)
     for number in range(200):
-        left.send_packets(V4.packet(b""), *[full_packet()] * (number == 100))
+        left.send_packets(V4.packet(b""), *[full_packet()] * (number == 103))
         network.run(0.01)
     assert known(left).path_mtu == 1280
 

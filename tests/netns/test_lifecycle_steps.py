@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from tunnel.config.model import Hooks, InterfaceConfig, PeerConfig, RouteTable, TunnelConfig
-from tunnel.daemon.lifecycle import QUEUE_LENGTH, Lifecycle
+from tunnel.daemon.lifecycle import Lifecycle
 from tunnel.endpoint import Endpoint
 from tunnel.errors import HookError, NetlinkError
 from tunnel.keys import PrivateKey
 from tunnel.netlink.link import Netlink
 from tunnel.testing.namespaces import Namespace, Port, connect
+from tunnel.tun.attach import QUEUE_LENGTH
 from tunnel.tun.device import TunDevice
 
 pytestmark = pytest.mark.root

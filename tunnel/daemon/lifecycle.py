@@ -22,6 +22,7 @@ from tunnel.daemon.hooks import run_every_hook, run_hooks
 from tunnel.endpoint import Endpoint
 from tunnel.errors import NetlinkError
 from tunnel.protocol.host import DEFAULT_MTU
+from tunnel.tun.attach import QUEUE_LENGTH
 
 TUNNEL_OVERHEAD = 80
 """What a packet grows by on the way: IPv6 40 + UDP 8 + message 4's 32."""
@@ -29,9 +30,6 @@ TUNNEL_OVERHEAD = 80
 LEAST_MTU = 576
 LEAST_MTU_IPV6 = 1280
 """Below it the kernel refuses to do IPv6 on an interface (RFC 8200 section 5)."""
-
-QUEUE_LENGTH = 1000
-"""Packets that wait in the kernel for us; a TUN's own 500 overflow in a burst."""
 
 
 class Links(Protocol):

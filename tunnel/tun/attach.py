@@ -29,6 +29,9 @@ CLONE_DEVICE = "/dev/net/tun"
 NAME = re.compile(r"[a-zA-Z0-9_=+.-]{1,15}")
 """What wg-quick takes for an interface name; the kernel's limit is 15 bytes (IFNAMSIZ less its zero)."""
 
+QUEUE_LENGTH = 1000
+"""Packets that wait in the kernel for us; a TUN's own 500 overflow in a burst."""
+
 Ioctl = Callable[[int, int, Any], Any]
 """As `fcntl.ioctl`; a test may pass a kernel that can less."""
 

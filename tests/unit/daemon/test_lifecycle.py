@@ -10,11 +10,12 @@ import pytest
 from tunnel.config.model import Hooks, InterfaceConfig, IPInterface, PeerConfig, RouteTable, TunnelConfig
 from tunnel.config.patch import IPNetwork
 from tunnel.config.routing import wanted_routes
-from tunnel.daemon.lifecycle import QUEUE_LENGTH, Lifecycle, inner_mtu
+from tunnel.daemon.lifecycle import Lifecycle, inner_mtu
 from tunnel.endpoint import Endpoint
 from tunnel.errors import HookError, NetlinkError
 from tunnel.keys import PrivateKey
 from tunnel.protocol.host import DEFAULT_MTU
+from tunnel.tun.attach import QUEUE_LENGTH
 
 PEER = PrivateKey(bytes([2]) * 32).public_key
 ENDPOINT = Endpoint("192.0.2.1", 51820)

@@ -8,9 +8,9 @@ All but the size of a buffer is judged by what a counter has grown by while we l
 import shlex
 
 from tunnel.config.model import Offload
-from tunnel.daemon.lifecycle import QUEUE_LENGTH
 from tunnel.doctor.facts import Facts
 from tunnel.doctor.finding import Finding, advice, fault
+from tunnel.tun.attach import QUEUE_LENGTH
 from tunnel.udp.binding import BUFFER_REQUEST
 
 

@@ -190,4 +190,4 @@ def _check_port(sockets: Sequence[socket.socket], source: str) -> None:
 
 
 def _is_udp(sock: socket.socket) -> bool:
-    return sock.type == socket.SOCK_DGRAM and sock.proto == socket.IPPROTO_UDP
+    return sock.getsockopt(socket.SOL_SOCKET, socket.SO_PROTOCOL) == socket.IPPROTO_UDP

@@ -129,7 +129,7 @@ def _bind_error(port: int, error: OSError) -> UdpSocketError:
     if error.errno == errno.EADDRINUSE:
         why = "another program has it (see: ss -ulpn)"
     elif error.errno in {errno.EACCES, errno.EPERM}:
-        why = "not permitted: run as root or with CAP_NET_BIND_SERVICE"
+        why = "not permitted: start it as root or with CAP_NET_BIND_SERVICE"
     else:
         why = error.strerror or str(error)
     return UdpSocketError(f"cannot listen on UDP port {port}: {why}", error.errno or 0)

@@ -10,6 +10,7 @@ import pytest
 from tunnel.config.model import Offload
 from tunnel.endpoint import Endpoint, Source
 from tunnel.errors import UdpSocketError
+from tunnel.udp.offload import SOL_UDP, UDP_GRO
 from tunnel.udp.receiver import MAX_ORIGINS
 from tunnel.udp.sender import MAX_PATHS
 from tunnel.udp.socket import UdpSocket
@@ -289,6 +290,8 @@ def test_sockets_that_somebody_else_has_bound_are_as_good_as_our_own(opened: Ope
     assert adopted.port == port
     assert adopted.receive_offloads == own.receive_offloads
     assert adopted.receive_buffer == own.receive_buffer
+    for sock in dumb:  # not what it was set to before
+        assert sock.getsockopt(SOL_UDP, UDP_GRO) == bool(own.receive_offloads)
     for host in LOOPBACK:
         own.send([(single(b"hello"), Endpoint(host, port))])
         ((payload, endpoint),) = receive(adopted, host)

@@ -18,6 +18,7 @@ from tunnel.capture.datagrams import split_datagrams
 from tunnel.capture.output import Side
 from tunnel.capture.packet_socket import PacketSocket
 from tunnel.capture.port_filter import udp_port_filter
+from tunnel.cli.ending import CONFIG
 from tunnel.keys import PresharedKey
 from tunnel.testing.namespaces import Namespace, Port, connect
 from tunnel.wire.pcapng import Direction, Packet, Secrets, parse_blocks
@@ -132,7 +133,7 @@ def test_a_file_is_for_nobody_else(recorded: Recorded) -> None:
 def test_a_file_stays_unless_it_is_forced(recorded: Recorded) -> None:
     left, before = recorded.left, recorded.opened.read_bytes()
     done = left.tunnel("capture", left.interface, "-w", str(recorded.opened), check=False)
-    assert done.returncode == 1
+    assert done.returncode == CONFIG
     assert done.stderr == f"tunnel: {recorded.opened}: exists already; --force overwrites a file\n"
     assert recorded.opened.read_bytes() == before
     other = recorded.opened.with_suffix(".other")

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -144,7 +145,10 @@ def test_the_source_is_given_up_when_the_route_moves_to_another_interface(wire: 
     wire.left.ip("route", "add", f"{far}/32", "via", THERE, "dev", "eth0", "metric", "20")
     reached = Endpoint(far, wire.there.port, 0, Source(HERE, wire.index(wire.left, "eth0")))
     assert wire.answer(reached).host == HERE
+    assert not wire.here.has_moved(reached)
     wire.left.ip("route", "add", f"{far}/32", "via", "198.51.100.2", "dev", "eth1", "metric", "10")
+    assert wire.here.has_moved(reached)
+    assert not wire.here.has_moved(replace(reached, source=None))
     assert wire.answer(reached).host == "198.51.100.1"
     wire.left.ip("route", "delete", f"{far}/32", "dev", "eth1")
     assert wire.answer(reached).host == HERE

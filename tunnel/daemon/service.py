@@ -48,6 +48,7 @@ from tunnel.daemon.stamp import Stamper
 from tunnel.daemon.systemd import Notifier, describe_peers
 from tunnel.daemon.udp_port import UdpPort
 from tunnel.daemon.upkeep import Upkeep
+from tunnel.daemon.uplinks import Uplinks
 from tunnel.endpoint import Endpoint
 from tunnel.errors import ConfigError, ControlError, NetlinkError, TunnelError, UdpSocketError, only_tunnel_error
 from tunnel.keys import PublicKey
@@ -218,6 +219,7 @@ class Service:
             await self._netlink.set_link(index, mtu=DEFAULT_MTU)
             async with asyncio.TaskGroup() as tasks, self._control():
                 tasks.create_task(self._watch_link(index))
+                tasks.create_task(self._watch_routing(index))
                 on_ready()
                 _log.info("interface %s is ready", tun.name)
                 with self._attendance.ready():
@@ -236,6 +238,7 @@ class Service:
             async with asyncio.TaskGroup() as tasks, self._control():
                 index = await self._index()
                 tasks.create_task(self._watch_link(index))
+                tasks.create_task(self._watch_routing(index))
                 tasks.create_task(self._resolver.run())
                 self._resolver.configure(config)
                 dialled = await self._enrol(self._enrolment, config, tasks) if self._enrolment else []
@@ -282,7 +285,6 @@ class Service:
         if config.interface.hooks.pre_up or config.interface.hooks.post_up:
             await upkeep.begin()
         tasks.create_task(upkeep.run())
-        tasks.create_task(self._watch_routing(index, upkeep))
         return upkeep
 
     async def _enrol(self, enrolment: "Enrolment", config: TunnelConfig, tasks: asyncio.TaskGroup) -> list[Endpoint]:
@@ -532,12 +534,17 @@ class Service:
             self._tell_enrolment(is_up=False)
         self._pipeline.turn()
 
-    async def _watch_routing(self, index: int, upkeep: Upkeep) -> None:
-        async for change in self._netlink.watch_routing(index):
-            if change.is_incomplete:
-                upkeep.routes_unknown()
-            else:
-                upkeep.routes_removed(change.removed)
+    async def _watch_routing(self, index: int) -> None:
+        uplinks = Uplinks(self._device, self._clock, self._port.has_moved, self._pipeline.turn)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(uplinks.run())
+            async for change in self._netlink.watch_routing(index):
+                if change.is_elsewhere:
+                    uplinks.changed()
+                if self._upkeep is not None and change.is_incomplete:
+                    self._upkeep.routes_unknown()
+                elif self._upkeep is not None:
+                    self._upkeep.routes_removed(change.removed)
 
     def _tell_enrolment(self, *, is_up: bool) -> None:
         if self._routes is not None:

@@ -17,6 +17,7 @@ from tunnel.config.model import Offload
 from tunnel.config.patch import DevicePatch
 from tunnel.daemon.handover import Handover
 from tunnel.daemon.pipeline import Pipeline
+from tunnel.endpoint import Endpoint
 from tunnel.errors import UdpSocketError
 from tunnel.udp.socket import UdpSocket
 
@@ -70,6 +71,10 @@ class UdpPort:
             self._socket.close()
             self._socket = None
             self._was_closed = True
+
+    def has_moved(self, endpoint: Endpoint) -> bool:
+        """Whether what goes to the endpoint leaves from elsewhere than what comes from there has come to."""
+        return self._socket is not None and self._socket.has_moved(endpoint)
 
     def to_leave(self) -> Sequence[int]:
         """The descriptors that the process after us would have to be given: none if systemd has them anyway."""

@@ -18,6 +18,7 @@ import errno
 import socket
 import struct
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any
@@ -82,7 +83,8 @@ async def watch_routing(index: int, receive_buffer: int | None = None) -> AsyncG
         sock.setblocking(False)
         if receive_buffer is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        _attach(sock, _filter(index))
+        with suppress(OSError):  # a sandbox that knows no filters: then there is more to look at, and no less to see
+            _attach(sock, _filter(index))
         sock.bind((0, sum(_GROUPS)))
         while True:
             messages: list[Any] = []

@@ -187,6 +187,14 @@ class Device:
         keypair = peer.keypairs.current if peer else None
         return keypair is not None and keypair.can_send(1, now)
 
+    def announce(self, public_keys: Sequence[PublicKey], now: float) -> None:
+        """Send an empty packet to those of these peers with whom there is a session: they learn where we are now."""
+        for public_key in public_keys:
+            if self.has_session(public_key, now):
+                peer = self._peers[public_key]
+                peer.send_keepalive(now)
+                self._peers.reschedule(peer)
+
     # ── certificates ─────────────────────────────────────────────────────────────────────────────────────────────
 
     def ask(self, endpoint: Endpoint, now: float) -> None:

@@ -121,6 +121,12 @@ class UdpSocket:
         sock = self._by_version.get(endpoint.is_ipv6)
         return sock.fileno() if sock is not None else next(iter(self._sockets), -1)
 
+    def has_moved(self, endpoint: Endpoint) -> bool:
+        """Whether what is sent to the endpoint no longer leaves from its `source`; not known, no, if it has none."""
+        if self._routing is None or endpoint.source is None:
+            return False
+        return not self._routing.fits_source(endpoint, self._fwmark)
+
     def set_fwmark(self, fwmark: int) -> None:
         """Mark what is sent from now on; 0 is no mark. Raise `UdpSocketError` (EPERM without CAP_NET_ADMIN)."""
         if fwmark != self._fwmark:

@@ -290,6 +290,23 @@ def test_another_endpoint_is_used_from_the_next_packet_on() -> None:
     assert right.received == [b"there"]
 
 
+def test_who_has_a_session_hears_us_and_nobody_else_does() -> None:
+    network, left, right = create_session()
+    stranger = network.host()
+    left.connect(stranger)
+    right.endpoint = Endpoint("203.0.113.1", 1)
+    right.device.announce([left.public_key], network.clock.now())
+    left.device.announce([stranger.public_key, PrivateKey(b"3" * 32).public_key], network.clock.now())
+    for host in (left, right):
+        network.flush(host)
+    network.run(1)
+    assert peer_of(left, right).path.endpoint == right.endpoint
+    assert left.sent == []
+    left.send_to(right, b"there")
+    network.run(1)
+    assert right.received == [b"there"]
+
+
 # ── up and down ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -218,6 +218,22 @@ def test_without_descriptors_packets_flow_callers_wait_and_one_line_says_so(pair
     eventually(lambda: daemon.descriptors == descriptors, "the descriptors are closed")
 
 
+def test_a_link_that_comes_up_without_descriptors_is_deaf_until_there_are_some(pair: tuple[Host, Host]) -> None:
+    left, right = pair
+    daemon = Daemon.of(left)
+    before = daemon.limit_descriptors(3)
+    try:
+        left.namespace.ip("link", "set", left.interface, "down")
+        eventually(lambda: not left.namespace.run("ss", "-Hlun").stdout, "the port is closed")
+        left.namespace.ip("link", "set", left.interface, "up")
+        eventually(lambda: "deaf" in left.log_file.read_text(), "it has tried")
+        time.sleep(2.5)  # and tries again
+    finally:
+        daemon.limit_descriptors(before)
+    eventually(lambda: is_reachable(left.namespace, right.inner_ipv4), "packets flow again", 20)
+    assert left.log_file.read_text().count("is up, but deaf, trying on: cannot listen on UDP port 51820: Too many") == 1
+
+
 # ---- disks ------------------------------------------------------------------------------------------------------
 
 FULL_DISKS = """\

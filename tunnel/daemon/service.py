@@ -67,6 +67,10 @@ DNS_PATIENCE = 3.0
 SESSION_PATIENCE = 3.0
 """Seconds that `up` waits for the first session with whom it dials, so that what comes next finds the tunnel open."""
 
+DEAF_RETRY = 2.0
+DEAF_REMIND = 600.0
+"""Seconds from one attempt to have the UDP port to the next, and from one log line about that to the next."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -150,6 +154,7 @@ class Service:
         self._control_socket: ControlSocket | None = None
         self._main: asyncio.Task[None] | None = None
         self._is_link_up = asyncio.Event()
+        self._deaf: asyncio.TimerHandle | None = None
         self._is_stopping = False
         self._may_be_restarted = False
         self._was_left = False
@@ -557,12 +562,25 @@ class Service:
             try:
                 self._port.open(self._device.listen_port, self._device.fwmark)
             except UdpSocketError as error:
-                _log.error("interface %s is up, but deaf: %s", self._name, error)
+                line = f"interface {self._name} is up, but deaf, trying on: {error}"
+                self._events.log(logging.ERROR, "deaf", line, DEAF_REMIND)
+                self._try_again()
                 return
             self._device.listen_port = self.listen_port()
         self._port.listen()
         self._device.up(self._clock.now())
         self._tell_enrolment(is_up=True)
+
+    def _try_again(self) -> None:
+        """Who has our port may leave it, and descriptors may be free again."""
+        if self._deaf is not None:
+            self._deaf.cancel()
+        self._deaf = asyncio.get_running_loop().call_later(DEAF_RETRY, self._listen_again)
+
+    def _listen_again(self) -> None:
+        if self._is_link_up.is_set() and self._port.number is None and not self._is_stopping:
+            self._link_came_up()
+            self._pipeline.turn()
 
     def _name_of(self, peer: PublicKey) -> str | None:
         return self._enrolment.membership.name_of(peer) if self._enrolment else None

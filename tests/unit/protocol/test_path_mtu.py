@@ -9,6 +9,7 @@ import pytest
 
 from tunnel.protocol.path_mtu import (
     CONFIRM_INTERVAL,
+    LATE_TIME,
     LIKELY,
     RAISE_LATER,
     SMALL_PROBE,
@@ -133,7 +134,8 @@ def test_what_is_answered_late_is_no_narrow_path_and_waited_for_longer_from_then
     wire = Wire()
     wire.run(2)
     wire.round_trip = 0.3
-    wire.run(2)
+    wire.run(10)
+    assert wire.sizes.count(SMALL_PROBE) == 2, "when nothing was known, and once when it seemed lost"
     wire.sent.clear()
     wire.run(5)
     assert len(wire.limits) == 1
@@ -282,6 +284,14 @@ def test_an_answer_over_the_path_before_says_nothing_of_this_one() -> None:
     mtu.reset()
     assert [mtu.answered(probe.number, 1.1) for probe in probes] == [None, None]
     assert not mtu.is_known
+
+
+def test_an_answer_that_is_much_too_late_is_none() -> None:
+    mtu = PathMtu()
+    _, full = mtu.begin(PACKET, OVERHEAD, 4, 1.0)
+    mtu.expire(mtu.deadline)
+    mtu.begin(PACKET, OVERHEAD, 4, 1.0 + LATE_TIME)
+    assert mtu.answered(full.number, 1.1 + LATE_TIME) is None
 
 
 def test_numbers_go_on_over_a_reset() -> None:

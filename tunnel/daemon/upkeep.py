@@ -248,7 +248,7 @@ class Upkeep:
             suspects = None if self._suspects_all else set(self._suspects)
             self._suspects.clear()
             self._suspects_all = False
-            if self._has_ended or not self.is_link_up or self._came_up.is_set():
+            if not self.is_link_up or self._came_up.is_set():
                 return
             missing = await self.missing(self._config(), suspects)
         news = missing.without(self._told)

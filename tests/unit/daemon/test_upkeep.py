@@ -211,9 +211,9 @@ async def test_a_loss_that_is_told_of_before_the_link_s_is_not_missed(caplog: py
         scene.upkeep._sleep = lambda seconds: asleep.wait()
         await scene.routes_removed("fd08::/48")
         async with scene.upkeep.lock:
-            await scene.flap()
             asleep.set()
             await scene.settle()
+            await scene.flap()
         await scene.settle()
     assert len(said(caplog)) == 1
     assert "put back" in said(caplog)[0]

@@ -13,6 +13,7 @@ from tests.netns.hosts import BIN, Host, PeerSection, open_host, open_pair
 from tests.netns.landscape import survey
 from tests.netns.members import Member, Office, RunningStream, open_site
 from tunnel.keys import PrivateKey, PublicKey
+from tunnel.testing.namespaces import run_command
 
 TAKEN = 51999
 
@@ -314,6 +315,42 @@ def test_who_is_configured_goes_before_a_member_and_what_is_not_confirmed_goes_b
     assert ping_fails.returncode
     eventually(lambda: "laptop" in gateway.peers, "the network is free again, and the member back", 30)
     eventually(lambda: "10.80.0.0/16" in gateway.routes, "its network is routed")
+
+
+def certify_anew(member: Member, *options: str) -> str:
+    """The identity file of a host that keeps its key, with another certificate."""
+    folder, key = member.identity.parent, member.status()["public_key"]
+    for command in (
+        ("revoke", member.label),
+        ("issue", member.label, f"--public-key={key}", "-o", "new.pem", *options),
+    ):
+        run_command("env", f"--chdir={folder}", str(BIN / "tunnel"), "cert", *command)
+    beginning = "-----BEGIN CERTIFICATE-----"
+    private, *_ = member.identity.read_text().partition(beginning)
+    certificates = "".join((folder / "new.pem").read_text().partition(beginning)[1:])
+    return private + certificates
+
+
+@pytest.mark.slow
+def test_a_certificate_with_other_addresses_is_taken_by_a_reload(members: tuple[Member, Member]) -> None:
+    gateway, client = members
+    options = (
+        "--address=10.9.0.1",
+        "--address=10.9.0.100",
+        "--transit=10.9.0.0/24",
+        "--server",
+        "--dns=gw.example.com",
+    )
+    gateway.identity.write_text(certify_anew(gateway, *options))
+    assert "10.9.0.100/32" not in gateway.addresses
+    stream = RunningStream(client.namespace, gateway.namespace, gateway.inner_ipv4)
+    with stream:
+        said = gateway.tunnel("reload", gateway.interface).stdout
+        assert said == f"- address {gateway.inner_ipv6}/128\n+ address 10.9.0.100/32\n"
+    assert stream.received == stream.sent
+    assert gateway.addresses == {"10.9.0.1/32", "10.9.0.100/32"}
+    assert "10.80.0.0/16" in gateway.routes
+    ping(client.namespace, "10.9.0.100")
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ from tunnel.config.model import CertificateConfig
 from tunnel.daemon.clock import Clock
 from tunnel.daemon.dns import SystemDns
 from tunnel.daemon.file_watch import FileWatch
-from tunnel.daemon.identity import IdentityFiles, ignore_warnings
+from tunnel.daemon.identity import IdentityFiles, LoadedIdentity, ignore_warnings
 from tunnel.daemon.log import RateLimited
 from tunnel.daemon.membership import Membership
 from tunnel.daemon.peer_routes import PeerRoutes
@@ -36,8 +36,8 @@ _log = logging.getLogger(__name__)
 class Enrolment:
     """Of the identity that `config` names, whose key `passphrase` opens. `turn` carries off what the device made.
 
-    The files are read at once: raise `ConfigError`. Everything but `run`, `reload` and the waiting returns at once. One
-    task runs `run`.
+    The files are read at once: raise `ConfigError`. Everything but `run`, `read`, `reload` and the waiting returns at
+    once. One task runs `run`.
     """
 
     def __init__(
@@ -92,17 +92,33 @@ class Enrolment:
         """Tell us every event of the core."""
         self.membership.observe(event, self._clock.now())
 
-    async def reload(self) -> None:
-        """Read the files again; raise `ConfigError`, and what was in force stays so."""
-        async with self._is_reading:
-            unix_now = self._clock.now() + self._clock.unix_offset()
-            before = self.membership.identity
-            loaded = await asyncio.to_thread(self._files.read, unix_now, before)
-            try:
-                self.membership.renew(loaded, self._clock.now())
-            except ConfigError as error:
-                raise ConfigError(error.why, source=str(self._files.identity)) from None
+    async def read(self) -> LoadedIdentity:
+        """The files as they are now, for `take`; raise `ConfigError` if what they say cannot be taken."""
+        unix_now = self._clock.now() + self._clock.unix_offset()
+        loaded = await asyncio.to_thread(self._files.read, unix_now, self.membership.identity)
+        try:
+            self.membership.check(loaded)
+        except ConfigError as error:
+            raise self._refusal(error.why) from None
+        return loaded
+
+    def take(self, loaded: LoadedIdentity) -> None:
+        """What was read is in force from now on; the interface has its addresses."""
+        self.membership.renew(loaded, self._clock.now())
+        self._files_changed()  # since they were read, maybe, and then `loaded` was not the last word
         self._turn()
+
+    async def reload(self) -> None:
+        """Read the files and use what they say; raise `ConfigError`, and what was in force stays so."""
+        async with self._is_reading:
+            loaded = await self.read()
+            if loaded.claims.addresses != self.membership.identity.claims.addresses:
+                raise self._refusal("has other addresses: `tunnel reload` with a file, or a restart, takes them")
+            self.membership.renew(loaded, self._clock.now())
+        self._turn()
+
+    def _refusal(self, why: str) -> ConfigError:
+        return ConfigError(why, source=str(self._files.identity))
 
     # ── waiting ──────────────────────────────────────────────────────────────────────────────────────────────────
 

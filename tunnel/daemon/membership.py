@@ -226,13 +226,15 @@ class Membership:
 
     # ── what we show ─────────────────────────────────────────────────────────────────────────────────────────────
 
-    def renew(self, loaded: LoadedIdentity, now: float) -> None:
-        """Our files have changed. Raise `ConfigError`, with nothing changed, for what only a restart can do."""
-        before = self._loaded
-        if loaded.claims.public_key != before.claims.public_key:
+    def check(self, loaded: LoadedIdentity) -> None:
+        """Raise `ConfigError` for what only a restart can do."""
+        if loaded.claims.public_key != self._loaded.claims.public_key:
             raise ConfigError("has another private key: restart the interface to use it")
-        if loaded.claims.addresses != before.claims.addresses:
-            raise ConfigError("has other addresses: restart the interface to use them")
+
+    def renew(self, loaded: LoadedIdentity, now: float) -> None:
+        """Our files have changed, and the interface has their addresses. Raise as `check`, with nothing changed."""
+        self.check(loaded)
+        before = self._loaded
         for removed in self._admission.renew(loaded.claims, loaded.trust, now + self._unix_offset()):
             self._remove(removed, now)
         self._show(loaded)

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from tunnel.config.difference import Plan, as_saved, difference
 from tunnel.config.hairpin import hairpins
@@ -32,6 +32,9 @@ from tunnel.endpoint import Endpoint
 from tunnel.errors import ConfigError, EdgeError, TunnelError
 from tunnel.keys import PublicKey
 
+if TYPE_CHECKING:  # X.509 takes its time to import, and only who has an identity needs it
+    from tunnel.daemon.identity import LoadedIdentity
+
 _log = logging.getLogger(__name__)
 
 
@@ -46,8 +49,15 @@ class Links(LinksOfStart, Protocol):
 class Interface(Protocol):
     """What runs; `tunnel.daemon.service.Service` is the real one."""
 
-    def identified(self, config: TunnelConfig) -> TunnelConfig:
-        """`config` with what our certificate says, if it has one. Raise `ConfigError` if they do not fit together."""
+    async def read_identity(self) -> "LoadedIdentity | None":
+        """Our certificate as its files are now, None if we have none; raise `ConfigError`. Nothing is changed."""
+        ...
+
+    def identified(self, config: TunnelConfig, identity: "LoadedIdentity | None" = None) -> TunnelConfig:
+        """`config` with what `identity` says, or the certificate in force, if we have one.
+
+        Raise `ConfigError` if they do not fit together.
+        """
         ...
 
     def running(self, config: TunnelConfig) -> TunnelConfig:
@@ -66,16 +76,12 @@ class Interface(Protocol):
         """Where the names of endpoints led to last."""
         ...
 
-    async def read_identity(self) -> None:
-        """Read certificates again, if there are any; raise `TunnelError` with nothing changed."""
-        ...
-
     def move_socket(self, patch: DevicePatch) -> None:
         """Take the port and the mark of `patch`; raise `UdpSocketError` with nothing changed."""
         ...
 
-    def change(self, patch: DevicePatch, config: TunnelConfig) -> None:
-        """Apply `patch`, after which `config` is what is configured. Cannot fail."""
+    def change(self, patch: DevicePatch, config: TunnelConfig, identity: "LoadedIdentity | None") -> None:
+        """Apply `patch`, after which `config` is what is configured, and `identity`, if any, in force. Cannot fail."""
         ...
 
 
@@ -126,7 +132,9 @@ class Reload:
         async with self._one_at_a_time:
             if self.is_on_trial and not request.dry_run:
                 raise TunnelError(f"{self.name}: the last change waits for `tunnel confirm {self.name}`")
-            new = self._interface.identified(await asyncio.to_thread(read_config, self.path))
+            config = await asyncio.to_thread(read_config, self.path)
+            identity = await self._interface.read_identity()
+            new = self._interface.identified(config, identity)
             before, config_before = self._interface.running(self.config), self.config
             plan = difference(before, new, wanted_routes(self.config))
             if request.dry_run and plan.needs_restart:
@@ -136,8 +144,7 @@ class Reload:
             said = [*([] if plan.is_empty and missing else plan.describe()), *missing.lines()]
             if request.dry_run:
                 return said
-            await self._interface.read_identity()
-            await self._apply(plan, new, missing)
+            await self._apply(plan, new, missing, identity)
             if request.confirm is None or plan.is_empty:
                 return said
             self._trial = self._tasks.create_task(self._go_back(request.confirm, before, config_before))
@@ -169,6 +176,8 @@ class Reload:
         await self._sleep(seconds)
         async with self._one_at_a_time:
             self._trial = None  # from here on it is too late to confirm
+            # A certificate that was taken stays in force, and what it says with it.
+            before, config_before = map(self._interface.identified, (before, config_before))
             plan = difference(self._interface.running(self.config), before, wanted_routes(self.config))
             try:
                 await self._apply(plan, config_before, Missing())
@@ -199,7 +208,9 @@ class Reload:
         if plan.added_addresses or plan.added_routes or missing:
             await self._lifecycle(new).check()
 
-    async def _apply(self, plan: Plan, new: TunnelConfig, missing: Missing) -> None:
+    async def _apply(
+        self, plan: Plan, new: TunnelConfig, missing: Missing, identity: "LoadedIdentity | None" = None
+    ) -> None:
         """Raise `EdgeError` with all as before."""
         index = await self._links.link_index(self.name)
         if index is None:
@@ -215,7 +226,7 @@ class Reload:
             rest = f", but not all could be undone: {trouble}" if trouble else "; all is as before"
             raise EdgeError(f"{error}{rest}", error.errno) from None
         self.config = new
-        self._interface.change(plan.device_patch(), new)
+        self._interface.change(plan.device_patch(), new, identity)
         for line in [*([] if plan.is_empty else plan.describe()), *missing.lines()]:
             _log.info("changed: %s", line)
 

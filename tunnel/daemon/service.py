@@ -60,6 +60,7 @@ from tunnel.tun.device import TunDevice
 
 if TYPE_CHECKING:
     from tunnel.daemon.enrolment import Enrolment
+    from tunnel.daemon.identity import LoadedIdentity
 
 DNS_PATIENCE = 3.0
 """Seconds that `up` waits for names to resolve, before it takes the default MTU and goes on."""
@@ -421,7 +422,7 @@ class Service:
                 raise TunnelError(f"{self._name}: nothing to read again: no configuration file, and no identity")
             if request != ReloadRequest():
                 raise TunnelError(f"{self._name}: only certificates are read again: it has no configuration file")
-            await self.read_identity()
+            await self._enrolment.reload()
             return await self._restore()
 
     async def _restore(self) -> list[str]:
@@ -450,10 +451,10 @@ class Service:
 
     # ── what a reload needs ──────────────────────────────────────────────────────────────────────────────────────
 
-    def identified(self, config: TunnelConfig) -> TunnelConfig:
+    def identified(self, config: TunnelConfig, identity: "LoadedIdentity | None" = None) -> TunnelConfig:
         if self._enrolment is None or config.interface.certificates is None:
             return config
-        loaded = self._enrolment.membership.identity
+        loaded = identity or self._enrolment.membership.identity
         claims = loaded.claims
         return config.identified(loaded.identity.private_key, claims.addresses, is_server=claims.is_server)
 
@@ -470,13 +471,14 @@ class Service:
     def resolved(self) -> dict[PublicKey, Endpoint]:
         return self._resolver.resolved()
 
-    async def read_identity(self) -> None:
-        if self._enrolment is not None:
-            await self._enrolment.reload()
+    async def read_identity(self) -> "LoadedIdentity | None":
+        return await self._enrolment.read() if self._enrolment is not None else None
 
-    def change(self, patch: DevicePatch, config: TunnelConfig) -> None:
+    def change(self, patch: DevicePatch, config: TunnelConfig, identity: "LoadedIdentity | None") -> None:
         self._config = config
         self._change_device(patch)
+        if self._enrolment is not None and identity is not None:
+            self._enrolment.take(identity)
         if self._enrolment is not None and self._routes is not None:
             self._enrolment.membership.overrule({peer.public_key for peer in config.peers}, self._clock.now())
             self._routes.configure(static_networks(config))

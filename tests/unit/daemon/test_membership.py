@@ -5,6 +5,8 @@ import json
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from ipaddress import IPv4Address
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -284,15 +286,13 @@ def test_another_private_key_is_refused_and_nothing_changes(site: Site) -> None:
     assert site.laptop.membership.identity.claims.public_key == site.laptop.host.public_key
 
 
-def test_other_addresses_are_refused_and_nothing_changes(site: Site) -> None:
+def test_other_addresses_are_ours_and_who_has_one_of_them_is_removed(site: Site) -> None:
     site.connect()
-    before = site.laptop.host.device.credentials
-    other = enrol(site.laptop.host, site.authority, "laptop", addresses=["10.9.0.3"], peers=["gw"])
-    loaded = other.membership.identity
-    with pytest.raises(ConfigError, match="other addresses: restart the interface"):
-        site.laptop.membership.renew(loaded, site.now)
-    assert before is not None
-    assert site.laptop.membership.identity.identity.chain == before.chain
+    site.gateway.request = replace(site.gateway.request, addresses=(IPv4Address("10.9.0.2"),))
+    with told(site.gateway) as events:
+        site.gateway.renew(site.authority)
+    assert site.gateway.membership.identity.claims.addresses == (IPv4Address("10.9.0.2"),)
+    assert [(one["event"], one.get("reason")) for one in events] == [("removed", "overlap"), ("identity_renewed", None)]
 
 
 def test_a_renewed_identity_is_shown_from_the_next_handshake_on(site: Site) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from ipaddress import ip_interface
 from pathlib import Path
 
@@ -13,11 +14,14 @@ from tunnel.config.model import IPInterface, TunnelConfig
 from tunnel.config.patch import DevicePatch, IPNetwork
 from tunnel.config.quick import parse_quick
 from tunnel.control.reload_request import ReloadRequest
+from tunnel.daemon.identity import LoadedIdentity
 from tunnel.daemon.reload import Reload
 from tunnel.daemon.upkeep import Upkeep
 from tunnel.endpoint import Endpoint
 from tunnel.errors import ConfigError, TunnelError, UdpSocketError
 from tunnel.keys import PrivateKey, PublicKey
+from tunnel.testing.members import enrol, found_authority
+from tunnel.testing.network import Network
 
 OWN, A, B = (PrivateKey(bytes([number]) * 32) for number in (1, 2, 3))
 NOW = ReloadRequest()
@@ -79,11 +83,19 @@ class FakeInterface:
         self.config = config
         self.patches: list[DevicePatch] = []
         self.identity_error: TunnelError | None = None
+        self.identity_file: LoadedIdentity | None = None
+        self.in_force: LoadedIdentity | None = None
         self.names: dict[PublicKey, Endpoint] = {}
         self.is_port_taken = False
 
-    def identified(self, config: TunnelConfig) -> TunnelConfig:
-        return config
+    def identified(self, config: TunnelConfig, identity: LoadedIdentity | None = None) -> TunnelConfig:
+        """An identity says addresses only."""
+        certified = identity or self.in_force
+        if certified is None:
+            return config
+        own = tuple(map(ip_interface, certified.claims.addresses))
+        others = tuple(address for address in config.interface.addresses if address not in own)
+        return replace(config, interface=replace(config.interface, addresses=own + others))
 
     def running(self, config: TunnelConfig) -> TunnelConfig:
         return self.config
@@ -100,9 +112,10 @@ class FakeInterface:
     def resolved(self) -> Mapping[PublicKey, Endpoint]:
         return self.names
 
-    async def read_identity(self) -> None:
+    async def read_identity(self) -> LoadedIdentity | None:
         if self.identity_error:
             raise self.identity_error
+        return self.identity_file
 
     def move_socket(self, patch: DevicePatch) -> None:
         if self.is_port_taken:
@@ -110,8 +123,9 @@ class FakeInterface:
         if patch.listen_port is not None:
             self.links.script.append(f"port {patch.listen_port}")
 
-    def change(self, patch: DevicePatch, config: TunnelConfig) -> None:
+    def change(self, patch: DevicePatch, config: TunnelConfig, identity: LoadedIdentity | None) -> None:
         self.patches.append(patch)
+        self.in_force = identity or self.in_force
         self.links.script.append("device")
         self.config = config
 
@@ -383,6 +397,49 @@ async def test_while_the_link_is_down_routes_are_left_for_when_it_comes_up(tmp_p
         scene.write(BASE + MORE)
         assert "+ route 10.8.0.0/16" in await scene.reload.run(NOW)
     assert scene.script == ["device"]
+
+
+# ---- another certificate ------------------------------------------------------------------------------------------
+
+
+def certificate(address: str) -> LoadedIdentity:
+    """With this address of its own."""
+    network = Network()
+    return enrol(network.host(), found_authority(network), "me", addresses=[address]).membership.identity
+
+
+async def test_addresses_of_a_new_certificate_come_before_it_is_in_force(tmp_path: Path) -> None:
+    async with open_scene(tmp_path) as scene:
+        scene.interface.identity_file = certificate("10.9.0.7")
+        assert await scene.reload.run(NOW) == ["+ address 10.9.0.7/32"]
+        assert scene.script == ["address 10.9.0.7/32", "device"]
+        assert scene.interface.in_force is scene.interface.identity_file
+
+
+async def test_a_certificate_whose_address_the_kernel_refuses_is_not_in_force(tmp_path: Path) -> None:
+    async with open_scene(tmp_path, fails_at="address") as scene:
+        scene.interface.identity_file = certificate("10.9.0.7")
+        with pytest.raises(TunnelError, match="all is as before"):
+            await scene.reload.run(NOW)
+        assert scene.interface.in_force is None
+
+
+async def test_a_dry_run_says_what_a_new_certificate_changes_and_does_not_take_it(tmp_path: Path) -> None:
+    async with open_scene(tmp_path) as scene:
+        scene.interface.identity_file = certificate("10.9.0.7")
+        assert await scene.reload.run(ReloadRequest(dry_run=True)) == ["+ address 10.9.0.7/32"]
+        assert scene.interface.in_force is None
+        assert scene.script == []
+
+
+async def test_a_certificate_that_came_with_a_trial_stays_and_so_do_its_addresses(tmp_path: Path) -> None:
+    async with open_scene(tmp_path) as scene:
+        scene.interface.identity_file = certificate("10.9.0.7")
+        await on_trial(scene)
+        scene.time_is_up.set()
+    assert "no address 10.9.0.7/32" not in scene.script
+    assert [str(one) for one in scene.interface.config.interface.addresses] == ["10.9.0.7/32", "10.0.0.1/24"]
+    assert scene.interface.in_force is scene.interface.identity_file
 
 
 # ---- on trial -----------------------------------------------------------------------------------------------------

@@ -1,7 +1,9 @@
 """What holds for every test: those marked `root` need it, and leave nothing behind whatever ends the run."""
 
 import os
+import shutil
 import signal
+import tempfile
 from collections.abc import Iterator
 
 import pytest
@@ -9,6 +11,11 @@ from hypothesis import settings
 
 from tests import budget
 from tunnel.testing.namespaces import reap, unwinding
+
+IS_WORKER = "PYTEST_XDIST_WORKER" in os.environ
+
+if not IS_WORKER:  # those have it from us
+    os.environ["STATE_DIRECTORY"] = tempfile.mkdtemp(prefix="tunnel-tests-state-")
 
 budget.register(derandomize="CI" in os.environ)
 
@@ -19,6 +26,12 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 def pytest_configure(config: pytest.Config) -> None:
     """Before the tests are imported, since decorators ask how many examples there may be."""
     settings.load_profile(budget.FAST if config.getoption("markexpr") == "not slow" else budget.FULL)
+
+
+def pytest_unconfigure() -> None:
+    """What daemons keep over their restarts is of no use to anybody afterwards."""
+    if not IS_WORKER:
+        shutil.rmtree(os.environ["STATE_DIRECTORY"])
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -43,6 +43,7 @@ esac
 mount -o remount,bind,ro /mnt
 mount -o remount,bind,ro /
 shift 2
+unset STATE_DIRECTORY
 exec setpriv --reuid={NOBODY} --regid={NOBODY} --clear-groups --no-new-privs --bounding-set=-all,+net_admin \
     --inh-caps=-all,+net_admin --ambient-caps=-all,+net_admin "$@"
 """

@@ -31,7 +31,8 @@ from tunnel.daemon.clock import Clock
 from tunnel.keys import PublicKey
 from tunnel.wire.tai64n import NO_STAMP, STAMP_SIZE, next_stamp, pack_stamp
 
-STATE_DIRECTORY = Path("/var/lib/tunnel")
+STATE_DIRECTORY = Path(os.environ.get("STATE_DIRECTORY", "/var/lib/tunnel"))
+"""The variable is the one that systemd sets where ``StateDirectory=`` does (systemd.exec(5))."""
 
 RESERVED_AHEAD = 60
 """Seconds reserved in one write while stamps follow the wall clock."""

@@ -88,10 +88,7 @@ class Traffic:
 
 
 def _is_message(kind: int, size: int, mtu: int) -> bool:
-    if kind == MessageType.TRANSPORT_DATA:
-        padded = size - TRANSPORT_OVERHEAD
-        return 0 <= padded <= mtu and (padded % 16 == 0 or padded == mtu)
-    if kind == MessageType.EXTENDED_DATA:
+    if kind in (MessageType.TRANSPORT_DATA, MessageType.EXTENDED_DATA):  # padded to 16, but for probes and message 5
         return 0 <= size - TRANSPORT_OVERHEAD <= mtu
     return _FIXED_SIZES.get(MessageType(kind)) == size if kind in _FIXED_SIZES else False
 

@@ -40,5 +40,6 @@ class Terminal:
         """As `type`, of what may fail."""
         step.lines.append(f"{self.host}$ {line}")
         path = f"PATH={Path(find_program()).parent}:{os.environ.get('PATH', os.defpath)}"
-        command = "env", "-C", str(self.directory), path, "sh", "-c", line
+        state = f"STATE_DIRECTORY={self.directory / 'state'}"
+        command = "env", "-C", str(self.directory), path, state, "sh", "-c", line
         return run_command(*(self.namespace.command(*command) if self.namespace else command), check=False)

@@ -43,7 +43,7 @@ _FILES = (
     ("/etc/tunnel/NAME.conf", "The configuration of the interface NAME; see tunnel.conf(5)."),
     ("/etc/wireguard/NAME.conf", "The same, if the former is not there."),
     ("/etc/tunnel/identity.pem", "Who this host is: its key, its certificate and its CA."),
-    ("/var/lib/tunnel", "What handshakes need to be believed after a restart; or the folder that $STATE_DIRECTORY names."),
+    ("/var/lib/tunnel", "What peers need to believe us after a restart; elsewhere if $STATE_DIRECTORY says so."),
     ("/var/run/wireguard/NAME.sock", "By which `tunnel` and `wg` talk to the process that runs NAME."),
 )
 _TEXT = """\

@@ -31,8 +31,11 @@ async def narrow_session() -> AsyncIterator[tuple[Side, Side]]:
         for number, side in enumerate((left, right), 1):
             side.udp.longest = LONGEST
             side.device.addresses = (IPv4Interface(f"10.0.0.{number}/24"), IPv6Interface(f"fd00::{number}/64"))
+        clock.advance(1)
         left.tun.queue(superpacket(20_000))
-        while not any(isinstance(event, PathMtuChanged) for event in left.events):
+        for _ in range(100):
+            if any(isinstance(event, PathMtuChanged) for event in left.events):
+                break
             await settle()
             _answer_pings(right)
             await settle()
@@ -82,8 +85,10 @@ def payload_of(side: Side, flow: Flow) -> bytes:
 
 
 async def test_the_path_is_asked_by_probes_and_data_is_none() -> None:
-    async with session() as (left, right):
+    clock = FakeClock()
+    async with session(clock) as (left, right):
         left.device.addresses = (IPv4Interface("10.0.0.1/24"),)
+        clock.advance(1)
         left.tun.queue(superpacket(20_000))
         await settle()
         assert 1420 + 32 in map(len, left.udp.probes)

@@ -147,6 +147,15 @@ async def test_what_cannot_be_cut_is_refused_to_its_sender(version: int, kind: t
         assert left.drops() == {"path_too_narrow": 1}
 
 
+async def test_what_is_refused_is_quoted_with_the_checksum_that_the_kernel_left_to_us() -> None:
+    flow = Flow(protocol=UDP)
+    async with narrow_session() as (left, _):
+        left.tun.queue(bytes.fromhex("01000000000014000600") + flow.packet(bytes(1370), is_partial=True))
+        await settle()
+        (told,) = left.packets
+        assert told[28 : 28 + flow.header] == flow.packet(bytes(1370))[: flow.header]
+
+
 async def test_of_a_superpacket_that_may_not_be_cut_smaller_what_fits_arrives() -> None:
     flow = Flow(protocol=UDP)
     async with narrow_session() as (left, right):

@@ -135,6 +135,12 @@ class PeerFacts:
     def has_session(self, now: float) -> bool:
         return self.status.last_handshake is not None and now - self.status.last_handshake < REJECT_AFTER_TIME
 
+    @property
+    def was_heard(self) -> bool:
+        """Whether anything came from it since we look. One handshake's time differs a little whenever it is asked."""
+        had_handshake = (self.status.last_handshake or 0.0) - (self.before.last_handshake or 0.0) > 1.0
+        return had_handshake or self.status.rx_bytes != self.before.rx_bytes
+
     def new_drops(self, reason: str) -> int:
         return self.status.drops.get(reason, 0) - self.before.drops.get(reason, 0)
 

@@ -186,6 +186,15 @@ def test_a_session_without_an_answer_inside_is_a_doubt() -> None:
     assert "handshake is fine" in verdict.what
 
 
+def test_of_a_session_that_brings_nothing_any_more_it_is_said_that_nobody_listens() -> None:
+    assert PEER_STATUS.last_handshake
+    asked_again = {"last_handshake": PEER_STATUS.last_handshake + 1e-6}
+    verdict = examine(with_peer(echo=Echo("10.8.0.7", 0), knock="ECONNREFUSED", status=asked_again)).verdict
+    assert verdict is not None
+    assert verdict.what == "it has a session, but nothing comes back"
+    assert "nobody listens at 198.51.100.7:51820 any more" in verdict.why
+
+
 def test_a_guessed_address_that_does_not_answer_says_nothing() -> None:
     assert examine(with_peer(echo=Echo("10.8.0.1", 0, is_guess=True))).verdict is None
 

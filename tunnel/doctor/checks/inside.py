@@ -169,10 +169,12 @@ def silent_inside(facts: Facts, peer: PeerFacts) -> Finding | None:
     echo = peer.echo
     if echo is None or echo.largest or echo.is_guess or not peer.has_session(facts.now):
         return None
-    if peer.status.rx_bytes == peer.before.rx_bytes and peer.before.last_handshake == peer.status.last_handshake:
-        what, first = "it has a session, but nothing comes back", "it has gone, or the network lost it"
-    else:
+    if peer.was_heard:
         what, first = "the handshake is fine, but nothing answers inside", "it drops pings"
+    else:
+        what, first = "it has a session, but nothing comes back", "it has gone, drops pings, or the network lost it"
+        if peer.knock == "ECONNREFUSED":  # or a NAT in front of it knows only the port that we have a session from
+            first = f"nobody listens at {peer.status.endpoint} any more (ICMP port unreachable)"
     source = facts.link.addresses[0].partition("/")[0] if facts.link and facts.link.addresses else "our address"
     causes = f"{first}, or its allowed IPs for us miss {source}, or it has no route back"
     why = f"{echo.address} does not answer a ping: {causes}"

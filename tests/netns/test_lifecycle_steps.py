@@ -55,7 +55,7 @@ async def up(config: TunnelConfig) -> AsyncIterator[int]:
     async with Netlink() as netlink:
         device: TunDevice | None = None
 
-        async def remove() -> None:
+        def remove() -> None:
             assert device is not None
             device.close()
 

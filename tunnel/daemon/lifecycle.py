@@ -11,7 +11,7 @@ The whole check is made before anything is changed: an address or a route that s
 """
 
 import errno
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Protocol
 
@@ -72,7 +72,7 @@ class Lifecycle:
     `remove` makes the interface go away (it closes the TUN descriptor); called once, between PreDown and PostDown.
     """
 
-    def __init__(self, name: str, config: TunnelConfig, links: Links, remove: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, name: str, config: TunnelConfig, links: Links, remove: Callable[[], None]) -> None:
         self.name = name
         self._config = config
         self._links = links
@@ -101,7 +101,7 @@ class Lifecycle:
         hooks = self._config.interface.hooks
         async with AsyncExitStack() as undo:
             undo.push_async_callback(self._run_down_hooks, "PostDown", hooks.post_down)
-            undo.push_async_callback(self._remove)
+            undo.callback(self._remove)
             undo.push_async_callback(self._run_down_hooks, "PreDown", hooks.pre_down)
             await self._run_up_hooks("PreUp", hooks.pre_up)
             mtu = await self._bring_up(endpoints)

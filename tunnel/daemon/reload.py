@@ -292,7 +292,7 @@ class Reload:
             await self._links.add_routes(index, networks, table)
 
     def _lifecycle(self, config: TunnelConfig) -> Lifecycle:
-        return Lifecycle(self.name, config, self._links, _nothing)
+        return Lifecycle(self.name, config, self._links, remove=lambda: None)
 
 
 async def _undo(steps: Sequence[Callable[[], Awaitable[object]]]) -> str:
@@ -304,7 +304,3 @@ async def _undo(steps: Sequence[Callable[[], Awaitable[object]]]) -> str:
         except EdgeError as error:
             trouble.append(str(error))
     return "; ".join(trouble)
-
-
-async def _nothing() -> None:
-    pass

@@ -316,7 +316,7 @@ class Service:
             self._pipeline.start()
             yield tun
         finally:
-            await self._remove_interface()
+            self._remove_interface()
             self._port.close()
 
     @asynccontextmanager
@@ -344,7 +344,7 @@ class Service:
         peers = self.snapshot().peers
         return describe_peers(peers, sum(self._device.has_session(peer.public_key, now) for peer in peers))
 
-    async def _remove_interface(self) -> None:
+    def _remove_interface(self) -> None:
         self._device.down(self._clock.now())
         self._pipeline.turn()  # peers like us are told
         self._pipeline.stop()

@@ -83,7 +83,7 @@ class FakeLinks:
 
 
 def lifecycle(config: TunnelConfig, links: FakeLinks) -> Lifecycle:
-    async def remove() -> None:
+    def remove() -> None:
         links.script.append("removed")
 
     return Lifecycle("wg0", config, links, remove)
@@ -120,7 +120,7 @@ async def test_the_interface_goes_between_pre_down_and_post_down(tmp_path: Path)
     notes = tmp_path / "notes"
     hooks = Hooks(pre_down=(noting(notes)("pre-down"),), post_down=(noting(notes)("post-down"),))
 
-    async def remove() -> None:
+    def remove() -> None:
         notes.open("a").write("removed\n")
 
     async with Lifecycle("wg0", config(hooks=hooks), FakeLinks(), remove).up([]):

@@ -60,13 +60,31 @@ class DescriptorHandler(_LossyHandler):
         self._descriptor = descriptor
         self._poll = select.poll()
         self._poll.register(descriptor, select.POLLOUT)
+        self._is_cut = False
 
     def _write(self, record: logging.LogRecord) -> None:
-        rest = (self.format(record) + "\n").encode(errors="backslashreplace")
+        line = (self.format(record) + "\n").encode(errors="backslashreplace")
+        rest = b"\n" + line if self._is_cut else line
+        write = _write_to_terminal if os.isatty(self._descriptor) else os.write
         while rest:
             if not self._poll.poll(0):
                 raise BlockingIOError
-            rest = rest[os.write(self._descriptor, rest[: select.PIPE_BUF]) :]  # a pipe has room for as much as this
+            written = write(self._descriptor, rest[: select.PIPE_BUF])  # a pipe has room for as much as this
+            rest = rest[written:]
+            self._is_cut = bool(rest)
+
+
+def _write_to_terminal(descriptor: int, data: bytes) -> int:
+    """As `os.write`, but never waiting: a terminal that is ready has room for a byte, and then waits for the last one.
+
+    Only for this moment, since the shell has the same descriptor, and no plans for `BlockingIOError`.
+    """
+    was_blocking = os.get_blocking(descriptor)
+    os.set_blocking(descriptor, False)
+    try:
+        return os.write(descriptor, data)
+    finally:
+        os.set_blocking(descriptor, was_blocking)
 
 
 class SyslogHandler(_LossyHandler):

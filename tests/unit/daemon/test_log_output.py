@@ -3,6 +3,8 @@
 import logging
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -52,6 +54,33 @@ def test_a_reader_that_has_stopped_costs_lines_and_hears_how_many() -> None:
         lost = 5000 - read.count(b"\n")
         assert lost > 0
         assert drain(reading).decode() == f"{lost} lines could not be logged\nagain\n"
+
+
+def test_a_terminal_that_nobody_reads_costs_lines_and_stays_as_it_was() -> None:
+    """Were it waited for, this would be the end: so a child does it, and is waited for in its place."""
+    code = (
+        "import logging, os, sys; from tunnel.daemon.log_output import DescriptorHandler\n"
+        "reading, writing = os.openpty()\n"
+        "logger = logging.Logger('terminal'); logger.addHandler(DescriptorHandler(writing))\n"
+        "for _ in range(5000): logger.warning('%s', 'x' * 90)\n"
+        "assert os.get_blocking(writing)\n"
+        "os.set_blocking(reading, False); got = b''\n"
+        "try:\n"
+        "    while True: got += os.read(reading, 65536)\n"
+        "except BlockingIOError: pass\n"
+        "logger.warning('again'); sys.stdout.buffer.write(os.read(reading, 65536))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, timeout=30)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.lstrip(b"\r\n").endswith(b" lines could not be logged\r\nagain\r\n"), done.stdout
+
+
+def test_a_line_that_was_cut_is_ended_before_the_next_one() -> None:
+    with open_pipe() as (reading, writing), logger_to(DescriptorHandler(writing)) as logger:
+        logger.warning("%s", "x" * (1 << 20))
+        drain(reading)
+        logger.warning("again")
+        assert drain(reading) == b"\n1 line could not be logged\nagain\n"
 
 
 def test_a_line_longer_than_a_pipe_is_not_waited_for() -> None:

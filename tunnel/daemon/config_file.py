@@ -64,5 +64,5 @@ def _take_after(descriptor: int, old: Path) -> None:
     """Give the new file the owner and the mode of the one that it replaces, as far as we may."""
     with contextlib.suppress(FileNotFoundError, PermissionError):
         status = old.stat()
+        os.fchmod(descriptor, status.st_mode & 0o770)  # as long as it is ours
         os.fchown(descriptor, status.st_uid, status.st_gid)
-        os.fchmod(descriptor, status.st_mode & 0o770)

@@ -31,6 +31,8 @@ PRIVILEGED_PORTS = range(1, 1024)
 class Right(IntEnum):
     """The numbers of capabilities."""
 
+    CHOWN = 0
+    """To whom a file belongs that is written anew."""
     DAC_OVERRIDE = 1
     """Files of others, whatever their modes."""
     NET_BIND_SERVICE = 10
@@ -63,6 +65,8 @@ def shed(config: TunnelConfig | None, path: Path | None) -> str:
     if config is None or config.interface.listen_port in PRIVILEGED_PORTS:
         rights.add(Right.NET_BIND_SERVICE)
     try:
+        if path is not None and path.exists() and _is_given_away(path.stat()):
+            rights.add(Right.CHOWN)
         with _only_in_force(rights):
             if not all(map(_is_ours, _places(config, path))):
                 rights.add(Right.DAC_OVERRIDE)
@@ -143,6 +147,11 @@ def _places(config: TunnelConfig | None, path: Path | None) -> Iterable[Path]:
     if config is not None and config.interface.certificates is not None:
         certificates = config.interface.certificates
         yield from (certificates.identity, *certificates.authorities, *certificates.crls)
+
+
+def _is_given_away(status: os.stat_result) -> bool:
+    """Whether a new file would have another owner or group."""
+    return status.st_uid != os.geteuid() or status.st_gid not in (os.getegid(), *os.getgroups())
 
 
 def _is_ours(path: Path) -> bool:

@@ -85,12 +85,40 @@ def test_where_files_are_somebody_elses_they_stay_within_reach(tmp_path: Path) -
         (directory / "wg0.conf").touch(mode=0o600)
     os.chown(theirs / "wg0.conf", NOBODY, NOBODY)
     kept = {Right.NET_ADMIN, Right.DAC_OVERRIDE}
-    assert rights(shed(PLAIN, theirs / "wg0.conf", ours)) == kept
+    assert rights(shed(PLAIN, theirs / "wg0.conf", ours)) == kept | {Right.CHOWN}
     identity = interface(certificates=CertificateConfig(theirs / "wg0.conf"))
     assert rights(shed(identity, None, ours)) == kept
     os.chown(theirs, NOBODY, NOBODY)
     assert rights(shed(PLAIN, ours / "wg0.conf", theirs)) == kept
     assert rights(shed(PLAIN, theirs / "absent.conf", ours)) == kept, "it could not be saved"
+
+
+def test_a_file_that_is_saved_stays_whose_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "wg0.conf"
+    key = PrivateKey(bytes([1]) * 32).to_base64()
+    path.touch(mode=0o640)
+    path.write_text(f"[Interface]\nPrivateKey = {key}\n")
+    os.chown(path, NOBODY, NOBODY)
+    save = (
+        "import sys; from pathlib import Path; from tunnel.daemon.config_file import read_config, write_config\n"
+        "from tunnel.daemon.privileges import shed\n"
+        "path = Path(sys.argv[1]); config = read_config(path); shed(config, path); write_config(path, config)"
+    )
+    before = path.stat()
+    subprocess.run([sys.executable, "-c", save, str(path)], check=True)
+    after = path.stat()
+    assert before.st_ino != after.st_ino
+    assert (after.st_uid, after.st_gid, after.st_mode) == (NOBODY, NOBODY, before.st_mode)
+
+
+@pytest.mark.parametrize(("group", "is_kept"), [(0, False), (NOBODY, True)])
+def test_only_a_file_that_is_not_ours_takes_the_right_to_give_it_away(
+    tmp_path: Path, group: int, is_kept: bool
+) -> None:
+    path = tmp_path / "wg0.conf"
+    path.touch(mode=0o640)
+    os.chown(path, 0, group)
+    assert (Right.CHOWN in rights(shed(PLAIN, path, tmp_path))) == is_kept
 
 
 def test_hooks_keep_everything_and_it_is_said(tmp_path: Path) -> None:

@@ -300,6 +300,13 @@ def test_a_path_that_shrinks_is_narrow_before_what_was_lost_is_sent_again_for_th
     assert sum(map(len, packets(right))) >= MTU
 
 
+def test_who_has_still_to_say_that_he_is_like_us_is_asked_as_soon_as_he_has() -> None:
+    network, left, right = create_hosts()
+    left.device.addresses = ()
+    stream(network, left, 1)
+    assert known(left).path_mtu == (None if right.offered is None else 1480), "nobody else can be asked from nowhere"
+
+
 def test_who_has_sent_large_data_is_asked_once_more_and_not_again() -> None:
     network, left, _ = create_hosts()
     stream(network, left, 5)

@@ -45,7 +45,7 @@ def hand_on(train: Train, peer: "Peer", host: Host, frames: list[memoryview], no
     """
     if train.count == 1:
         return _hand_on_single(train, peer, host, frames, now)
-    is_for_probes = train.last <= _MAX_ECHO and peer.probes.awaits_echo
+    is_for_probes = train.last <= _MAX_ECHO and peer.probes.awaits_echo(now)
     if not is_for_probes and _is_uniform(train):
         _hand_on_allowed(train, peer, host)
         return True
@@ -62,7 +62,9 @@ def _hand_on_single(single: Train, peer: "Peer", host: Host, frames: list[memory
         return False
     if ip.total_length(packet) is None and not _is_sliced(single):
         peer.drops.count(DropReason.MALFORMED_PACKET)
-    elif not (single.last <= _MAX_ECHO and peer.probes.awaits_echo and peer.probes.consume_echo(packet, peer, now)):
+    elif not (
+        single.last <= _MAX_ECHO and peer.probes.awaits_echo(now) and peer.probes.consume_echo(packet, peer, now)
+    ):
         _hand_on_allowed(single, peer, host)
     return True
 

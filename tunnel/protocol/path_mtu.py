@@ -87,6 +87,7 @@ class PathMtu:
 
     __slots__ = (
         "_awaited",
+        "_awaited_until",
         "_began",
         "_failed",
         "_failures",
@@ -116,6 +117,7 @@ class PathMtu:
     def reset(self) -> None:
         """The path is another one, or other sizes are asked of it: nothing is known."""
         self._awaited: dict[int, tuple[int, float]] = {}
+        self._awaited_until = -inf
         self._unanswered: set[int] = set()
         self._table: list[int] = []
         self._began = self._raise_at = 0.0
@@ -145,10 +147,9 @@ class PathMtu:
         """Whether nothing is being found out just now."""
         return self._round is Round.IDLE
 
-    @property
-    def awaits_answers(self) -> bool:
+    def awaits_answers(self, now: float) -> bool:
         """Whether an answer could come that we have a use for."""
-        return bool(self._awaited)
+        return now < self._awaited_until and bool(self._awaited)
 
     # ── rounds ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -178,9 +179,9 @@ class PathMtu:
             return self._start(Round.RAISE, [self.size, *self._above(), self.full], now)
         return self._start(Round.CONFIRM, [self.size], now)
 
-    def put_off(self, now: float) -> None:
-        """There is no way to ask just now."""
-        self.due = now + MAX_BACK_OFF
+    def put_off(self, age: float, now: float) -> None:
+        """There is no way to ask in a session of that age; if there will be one, it is seen a moment after it began."""
+        self.due = now + min(max(age, CONFIRM_INTERVAL), MAX_BACK_OFF)
 
     def answered(self, number: int, now: float) -> list[Probe] | None:
         """A probe arrived; None if there is none of that number that we wait for."""
@@ -188,6 +189,8 @@ class PathMtu:
         if awaited is None:
             return None
         size, sent = awaited
+        if now - sent >= LATE_TIME:
+            return None
         self._note_round_trip(now - sent)
         self._failures = 0
         if size > self.size:
@@ -225,6 +228,7 @@ class PathMtu:
     def _probe(self, size: int, now: float) -> Probe:
         number, self._next = self._next, (self._next + 1) % _NUMBERS
         self._awaited[number] = size, now
+        self._awaited_until = now + LATE_TIME
         return Probe(number, size)
 
     # ── conclusions ──────────────────────────────────────────────────────────────────────────────────────────────

@@ -59,10 +59,9 @@ class PathProbes:
         self._echo: Echo | None = None
         self._told: int | None = None
 
-    @property
-    def awaits_echo(self) -> bool:
+    def awaits_echo(self, now: float) -> bool:
         """Whether an echo reply may come that is for us."""
-        return self._echo is not None and self._path.mtu.awaits_answers
+        return self._echo is not None and self._path.mtu.awaits_answers(now)
 
     def data_sent(self, longest: int, peer: "Peer", keypair: Keypair, now: float) -> None:
         """Packets of up to `longest` bytes went to the peer, and it is time to ask whether they arrive, if large."""
@@ -81,7 +80,7 @@ class PathProbes:
             return
         self._echo = self._choose_echo(peer) if keypair.takes is None else None
         if keypair.takes is None and self._echo is None:
-            path.mtu.put_off(now)
+            path.mtu.put_off(now - keypair.created, now)
             return
         version = 6 if path.endpoint.is_ipv6 else 4
         overhead = OUTER_HEADERS[version] + TRANSPORT_OVERHEAD

@@ -3,6 +3,7 @@
 import heapq
 import random
 from collections.abc import Callable
+from itertools import pairwise
 from math import inf
 
 import pytest
@@ -289,9 +290,22 @@ def test_an_answer_over_the_path_before_says_nothing_of_this_one() -> None:
 def test_an_answer_that_is_much_too_late_is_none() -> None:
     mtu = PathMtu()
     _, full = mtu.begin(PACKET, OVERHEAD, 4, 1.0)
-    mtu.expire(mtu.deadline)
-    mtu.begin(PACKET, OVERHEAD, 4, 1.0 + LATE_TIME)
     assert mtu.answered(full.number, 1.1 + LATE_TIME) is None
+
+
+def test_nobody_waits_for_what_will_never_come() -> None:
+    wire = Wire(1300)
+    wire.seconds_until(lambda: settled(wire))
+    assert wire.mtu.awaits_answers(wire.now)
+    assert not wire.mtu.awaits_answers(wire.now + LATE_TIME)
+
+
+def test_a_session_in_which_there_is_no_way_to_ask_is_looked_at_ever_more_rarely() -> None:
+    mtu, began, looks = PathMtu(), 1.0, [1.0]
+    for _ in range(10):
+        mtu.put_off(looks[-1] - began, looks[-1])
+        looks.append(mtu.due)
+    assert [after - before for before, after in pairwise(looks)] == [0.5, 0.5, 1, 2, 4, 8, 16, 32, 60, 60]
 
 
 def test_numbers_go_on_over_a_reset() -> None:

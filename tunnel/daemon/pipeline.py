@@ -216,7 +216,9 @@ class Pipeline:
     def _send_one_by_one(self, frame: memoryview, now: float) -> None:
         """A superpacket whose packets are too long for the path, and stay as long: they are single packets from now."""
         outbounds = self._segmenter.segment(frame, self._arena, self._device.mtu)
-        assert isinstance(outbounds, list)
+        if not isinstance(outbounds, list):
+            self._device.count_drop(DropReason.TOO_BIG)  # long extension headers before many small segments
+            return
         slots: list[memoryview] = []
         lengths: list[int] = []
         for outbound in outbounds:

@@ -166,6 +166,21 @@ async def test_of_a_superpacket_that_may_not_be_cut_smaller_what_fits_arrives() 
         assert {told[20] for told in left.packets} == {3}
 
 
+async def test_a_superpacket_with_hardly_more_than_headers_in_each_packet_is_one_lost_packet() -> None:
+    flow = Flow(version=6, extensions=(60,))
+    frame = bytearray(superpacket(60_000 - 1200, 160, flow))
+    extensions = 40 + 8 * len(flow.extensions)
+    frame[10 + extensions : 10 + extensions] = bytes(1200)  # longer than what the path takes
+    frame[10 + extensions - 7] = 1200 // 8
+    struct.pack_into(">H", frame, 10 + 4, len(frame) - 10 - 40)
+    struct.pack_into("<HHH", frame, 2, flow.header + 1200, 160, extensions + 1200)
+    async with narrow_session() as (left, right):
+        left.tun.queue(PLAIN + packet(1), bytes(frame), PLAIN + packet(2))
+        await settle()
+        assert written(right) == [packet(1), packet(2)]
+        assert left.drops() == {"too_big": 1}
+
+
 @pytest.mark.parametrize("room", [1, 2, 3])
 async def test_while_the_send_buffer_is_full_packets_that_do_not_fit_wait_where_they_are(room: int) -> None:
     async with narrow_session() as (left, right):

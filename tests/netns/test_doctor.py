@@ -256,6 +256,7 @@ def test_an_address_that_was_taken_away_is_named_and_given_back(pair: Pair) -> N
     left.namespace.ip("address", "delete", f"{left.inner_ipv4}/32", "dev", left.interface)
     text = verdict(left)
     assert text.startswith(f"the address {left.inner_ipv4} is missing")
+    assert f"tunnel reload {left.interface}" in text  # routes have gone with it
     follow(left, text)
     ping(left.namespace, right.inner_ipv4)
 

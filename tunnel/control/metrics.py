@@ -50,7 +50,7 @@ class Metrics:
         )
         self._dropped = counter(
             "tunnel_interface_dropped_packets",
-            "Datagrams and packets of no peer that were dropped, by reason",
+            "Datagrams and packets that were dropped, those of peers too, by reason",
             labels=(*_INTERFACE, "reason"),
         )
         self._received = counter("tunnel_peer_receive_bytes", "Bytes received through the tunnel", labels=_PEER)

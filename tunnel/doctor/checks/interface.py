@@ -142,7 +142,7 @@ def address_missing(facts: Facts) -> Finding | None:
             why = f"the configuration has it, the interface has {', '.join(facts.link.addresses) or 'none'}"
             remedy = f"ip address add {address} dev {facts.name}"
             if any(way.interface != facts.name for peer in facts.peers for way in peer.inside.values()):
-                remedy = facts.restart  # the kernel takes routes away with an interface's last address
+                remedy = f"tunnel reload {facts.name}"  # the kernel takes routes away with an interface's last address
             return fault(f"the address {address.ip} is missing", why, remedy)
     if facts.link.addresses:
         return None

@@ -79,6 +79,8 @@ class Handover:
             raise ConfigError(f"descriptor {descriptor} is not open", source=name or "LISTEN_FDS") from None
         if name == STORED_TUN and self.tun is None:
             self.tun = descriptor
+        elif name == STORED_TUN:  # the newest comes first; an older one is there if systemd did not hear us forget it
+            os.close(descriptor)
         elif name == STORED_UDP:
             if (sock := _as_socket(descriptor)) is not None:
                 self.sockets.append(sock)

@@ -88,6 +88,14 @@ def test_what_the_process_before_us_has_left_is_known_by_its_name(stack: ExitSta
     assert handover.is_empty
 
 
+def test_of_two_interfaces_that_were_left_one_is_let_go(stack: ExitStack) -> None:
+    """systemd keeps what we could not tell it to forget, besides what is stored next."""
+    handover = stack.enter_context(hand_over(pair(), "stored-tun", "stored-tun"))
+    assert handover.tun == 700
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(701)
+
+
 def test_sockets_of_another_port_than_is_wanted_are_let_go(stack: ExitStack) -> None:
     sockets = pair()
     port = sockets[0].getsockname()[1]

@@ -208,6 +208,8 @@ class ControlSocket:
 
         Raise `ControlError`, with the file where it was, if another one is in the way.
         """
+        if name == self.name:  # it is back: while it had another one, that was in the way
+            return
         before, self.name, self.path = (self.name, self.path), name, socket_path(name, self.path.parent)
         try:
             self._remove_stale()

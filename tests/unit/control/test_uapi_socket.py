@@ -436,6 +436,15 @@ async def test_where_the_new_name_is_taken_the_old_one_stays(tmp_path: Path) -> 
     assert [path.name for path in tmp_path.iterdir()] == ["file.sock"]
 
 
+async def test_back_to_the_name_that_the_socket_still_has_nothing_is_in_the_way(tmp_path: Path) -> None:
+    (tmp_path / "office.sock").write_text("precious")
+    async with serving(RecordingHandler(), tmp_path) as control:
+        with pytest.raises(ControlError, match="not a socket"):
+            control.rename("office")
+        control.rename("wg0")
+        assert await ask(tmp_path, b"set=1\n\n") == b"errno=0\n\n"
+
+
 def _replace(path: Path) -> None:
     other = path.with_name("other")
     other.touch()

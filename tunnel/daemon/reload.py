@@ -47,7 +47,7 @@ class Links(LinksOfStart, Protocol):
 
 
 class Interface(Protocol):
-    """What runs; `tunnel.daemon.service.Service` is the real one."""
+    """What runs; `tunnel.daemon.control_plane.ControlPlane` is the real one."""
 
     async def read_identity(self) -> "LoadedIdentity | None":
         """Our certificate as its files are now, None if we have none; raise `ConfigError`. Nothing is changed."""

@@ -673,12 +673,26 @@ def test_routes_that_are_no_business_of_ours_never_reach_us(host: Host) -> None:
         *(f"route add {route}" for route in routes),
         *(f"route del {route}" for route in routes if "eth0" in route),
     ]
+    of_daemons = [f"10.10.{number}.0/24 dev wg0 proto bird" for number in range(100)]
+    lines += [f"route {deed} {route}" for deed in ("add", "del") for route in of_daemons]
     lines += ["link set eth0 mtu 1400", "link set eth0 txqueuelen 9", "route del 10.8.0.0/16"]
 
     def act() -> None:
         host.namespace.run("ip", "-b", "-", stdin="\n".join(lines))
 
     assert host.do(routing_watched([act], receive_buffer=1)) == [gone("10.8.0.0/16")]
+
+
+def test_however_many_routes_go_packets_do_not_wait_for_all_of_them(host: Host) -> None:
+    routes = [f"10.9.{number}.0/24" for number in range(100)]
+
+    def act(deed: str) -> None:
+        host.namespace.run("ip", "-b", "-", stdin="\n".join(f"route {deed} {route} dev wg0" for route in routes))
+
+    host.do(bring_up)
+    act("add")
+    seen = host.do(routing_watched([partial(act, "del"), *[lambda: None] * 6]))
+    assert [len(change.removed) for change in seen] == [16] * 6 + [4]
 
 
 def test_whatever_may_lead_what_we_send_another_way_is_told(host: Host) -> None:

@@ -6,7 +6,8 @@
 
 A router tells of thousands of routes a second that are no business of ours. So the kernel asks a little program before
 it puts a message into our queue, and a route that neither is a default route nor led into the interface costs us
-nothing. (rtnetlink(7); classic BPF with SKF_AD_NLATTR: Documentation/networking/filter.rst in the kernel.)
+nothing; nor does one that a routing daemon has led there, as none of ours is. (rtnetlink(7); classic BPF with
+SKF_AD_NLATTR: Documentation/networking/filter.rst in the kernel.)
 
 Some routes go without a word: those of IPv4 that go with an interface's last address, or with its link, and one that
 ``ip route replace`` leads elsewhere. The first two are told of as an address or a link.
@@ -46,17 +47,20 @@ _GROUPS = (
 
 _SO_ATTACH_FILTER = 26  # the socket module lacks it
 _RECEIVE_SIZE = 1 << 16
+_READ_AT_ONCE = 16
+"""Messages, some 0.1 ms each, for which packets wait."""
 
 _INSTRUCTION = struct.Struct("=HBBI")  # struct sock_filter
 _PROGRAM = struct.Struct("HP")  # struct sock_fprog
 _LOAD_WORD, _LOAD_HALF, _LOAD_BYTE, _LOAD_WORD_AT_X = 0x20, 0x28, 0x30, 0x40
 _SET, _SET_X, _COPY_TO_X = 0x00, 0x01, 0x07
-_JUMP_IF_EQUAL, _JUMP_IF_SET = 0x15, 0x45
+_JUMP_IF_EQUAL, _JUMP_IF_GREATER, _JUMP_IF_SET = 0x15, 0x25, 0x45
 _RETURN = 0x06
 _FIND_ATTRIBUTE = 0x100000000 - 0x1000 + 12  # SKF_AD_OFF + SKF_AD_NLATTR
 
-_TYPE, _DST_LEN, _ATTRIBUTES, _FLAGS_CHANGED = 4, 17, 28, 28  # offsets in a message
+_TYPE, _DST_LEN, _PROTOCOL, _ATTRIBUTES, _FLAGS_CHANGED = 4, 17, 21, 28, 28  # offsets in a message
 _RTA_OIF = 4
+_RTPROT_STATIC = 4  # ours; lower are those of the kernel and of ip(8), higher those of daemons
 _IFF_UP = 1
 
 
@@ -74,7 +78,7 @@ class RoutingChange:
 
 
 async def watch_routing(index: int, receive_buffer: int | None = None) -> AsyncGenerator[RoutingChange, None]:
-    """Yield every change from now on, those that come together as one.
+    """Yield every change from now on; some that come together are one.
 
     `receive_buffer` is the size of the socket's queue in bytes. Raise `OSError` where netlink is forbidden.
     """
@@ -91,7 +95,7 @@ async def watch_routing(index: int, receive_buffer: int | None = None) -> AsyncG
             is_incomplete = False
             try:
                 messages += MarshalRtnl().parse(await loop.sock_recv(sock, _RECEIVE_SIZE))
-                while True:
+                for _ in range(_READ_AT_ONCE - 1):
                     messages += MarshalRtnl().parse(sock.recv(_RECEIVE_SIZE))
             except BlockingIOError:
                 pass
@@ -121,12 +125,14 @@ def _filter(index: int) -> Sequence[tuple[int, int, int, int]]:
 
     What is loaded is taken for big-endian, and netlink's numbers are the machine's.
     """
-    link, default, accept, refuse = 11, 13, 15, 16
+    link, default, accept, refuse = 13, 15, 17, 18
     return (
         (_LOAD_HALF, 0, 0, _TYPE),
         (_JUMP_IF_EQUAL, default, 0, _seen(RTM_NEWROUTE, 2)),
         (_JUMP_IF_EQUAL, link, 0, _seen(RTM_NEWLINK, 2)),
         (_JUMP_IF_EQUAL, 0, accept, _seen(RTM_DELROUTE, 2)),
+        (_LOAD_BYTE, 0, 0, _PROTOCOL),
+        (_JUMP_IF_GREATER, default, 0, _RTPROT_STATIC),
         (_SET_X, 0, 0, _RTA_OIF),
         (_SET, 0, 0, _ATTRIBUTES),
         (_LOAD_WORD, 0, 0, _FIND_ATTRIBUTE),

@@ -155,6 +155,30 @@ def test_many_busy_peers_are_asked_as_often_as_a_few() -> None:
     assert [peer.path_mtu for peer in hub.device.snapshot(0).peers] == [1480] * 20, "everybody had a turn"
 
 
+def test_who_moves_all_the_time_leaves_the_others_their_turns() -> None:
+    network = Network()
+    hub, restless, other = (network.host() for _ in range(3))
+    for host in (hub, restless, other):
+        host.answers_pings = True
+        host.device.addresses = [ip_interface(f"{host.address}/24")]
+    for spoke in (restless, other):
+        hub.connect(spoke)
+        spoke.connect(hub)
+    restless.send_to(hub, b"here I am")
+    network.run(1)
+    for number in range(300):
+        restless.endpoint = replace(restless.endpoint, port=1024 + number)
+        restless.send_to(hub, b"here I am")
+        network.run(0.002)
+        hub.send_packets(ipv4_packet(hub.address, restless.address, bytes(1200)))
+    asked = len([size for _, size in hub.probes if size > 1000])
+    assert asked <= 0.6 * 20 + 1
+    for _ in range(20):
+        hub.send_packets(ipv4_packet(hub.address, other.address, bytes(1200)))
+        network.run(TICK)
+    assert [peer.path_mtu for peer in hub.device.snapshot(0).peers if peer.public_key == other.public_key] == [1480]
+
+
 # ── narrow paths ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -47,13 +47,13 @@ WIDEST_NETWORK = {4: 8, 6: 32}
 class PathProbes:
     """Along `path`. What is sent goes into `host.probes`. The peer is an argument, so that nothing here keeps it."""
 
-    __slots__ = ("_asks_again", "_echo", "_has_turn", "_host", "_identifier", "_path", "_seen_bytes", "_told")
+    __slots__ = ("_asks_again", "_echo", "_host", "_identifier", "_path", "_seen_bytes", "_told", "_turn")
 
     def __init__(self, path: NetworkPath, host: Host) -> None:
         self._path = path
         self._host = host
         self._identifier: int | None = None
-        self._has_turn = False
+        self._turn: float | None = None
         self._asks_again = False
         self._seen_bytes = 0
         self._echo: Echo | None = None
@@ -87,15 +87,17 @@ class PathProbes:
         self._send(path.mtu.begin(min(host.mtu, MAX_PACKET), overhead, version, now), peer, now)
 
     def _is_our_turn(self, now: float) -> bool:
-        """Everybody has one, in the order in which they ask; when ours comes, we are asked for it again."""
-        if not self._has_turn:
-            turn = max(now, self._host.next_turn)
-            self._host.next_turn = turn + TURN
-            if turn > now:
-                self._has_turn = True
-                self._path.mtu.due = turn
-                return False
-        self._has_turn = False
+        """Everybody has one, in the order in which they ask; when ours comes, we are asked for it again.
+
+        Nobody has a second one before, on however many paths he has been meanwhile: the others would wait for them all.
+        """
+        if self._turn is None:
+            self._turn = max(now, self._host.next_turn)
+            self._host.next_turn = self._turn + TURN
+        if self._turn > now:
+            self._path.mtu.due = self._turn
+            return False
+        self._turn = None
         return True
 
     def acknowledged(self, number: int, peer: "Peer", now: float) -> bool:

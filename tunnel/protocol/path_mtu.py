@@ -10,7 +10,7 @@ or not at all, and is answered. Here are only sizes and times; what a probe look
     SEARCH ── evenly between what got through and what did not, until there is nothing between ──▶ idle, narrow
      RAISE ── now and then, while narrow: is it wider again, or was it only loss? ──▶ SEARCH
 
-Whoever answers nothing, not even small probes, tells nothing: we go back to asking, ever more rarely. All sizes are
+Whoever answers nothing, or small probes only, tells nothing: we go back to asking, ever more rarely. All sizes are
 bytes of outer IP packets, times are seconds.
 """
 
@@ -192,7 +192,8 @@ class PathMtu:
         if now - sent >= LATE_TIME:
             return None
         self._note_round_trip(now - sent)
-        self._failures = 0
+        if size > SMALL_PROBE:
+            self._failures = 0
         if size > self.size:
             self._raises = 0
             self._set(size)

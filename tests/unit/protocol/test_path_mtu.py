@@ -247,6 +247,13 @@ def test_who_answers_nothing_tells_nothing_and_is_asked_ever_more_rarely() -> No
     assert len(wire.sent) <= 2 * (7 + 1000 / 60)
 
 
+def test_who_answers_small_probes_only_is_asked_ever_more_rarely_too() -> None:
+    wire = Wire(500)
+    wire.run(600)
+    assert wire.mtu.limit == MAX_PACKET
+    assert len(wire.sent) <= 16 * (2 + 20)
+
+
 def test_who_answers_no_more_keeps_what_is_known() -> None:
     wire = Wire(1400)
     wire.seconds_until(lambda: settled(wire))

@@ -114,7 +114,7 @@ def _interface_rows(status: InterfaceStatus, now: float, moving: Rate | None) ->
         yield "identity", status.identity
     yield from _certificate_rows(status.certificate_expires, now)
     yield "public key", status.public_key or "(none)"
-    yield "listening port", str(status.listen_port or "(none)")
+    yield "listening port", _port(status)
     if status.dialling is not None:
         yield "dialling", status.dialling
     if status.fwmark:
@@ -131,6 +131,11 @@ def _interface_rows(status: InterfaceStatus, now: float, moving: Rate | None) ->
         yield "rate", rate(moving)
     yield from _drop_rows(status.drops)
     yield from _refusal_rows(status.refusals)
+
+
+def _port(status: InterfaceStatus) -> str:
+    is_open = status.receive_buffer != 0  # None is unknown
+    return f"{status.listen_port or '(none)'}{'' if is_open or not status.listen_port else ' (not open)'}"
 
 
 def _peer_rows(peer: PeerStatus, now: float, moving: Rate | None) -> Iterator[tuple[str, str]]:

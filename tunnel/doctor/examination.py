@@ -115,7 +115,7 @@ STEPS = (
         ),
         (interface.peer_certificate_ends,),
     ),
-    Step("interface", _has_process, (interface.link_down, interface.address_missing)),
+    Step("interface", _has_process, (interface.link_down, interface.port_not_open, interface.address_missing)),
     Step(
         "peers",
         _has_process,

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -68,6 +69,11 @@ def test_every_reason_has_words() -> None:
 
 def test_what_is_not_known_is_left_out() -> None:
     assert _text(BARE) == "interface: wg1\n  public key:      (none)\n  listening port:  (none)"
+
+
+def test_a_port_without_a_socket_is_not_called_open() -> None:
+    assert "listening port:  51820\n" in _text(STATUS)
+    assert "listening port:  51820 (not open)\n" in _text(replace(STATUS, receive_buffer=0))
 
 
 def test_plain_text_is_never_wrapped() -> None:

@@ -54,6 +54,11 @@ FAULTS = {
         "no process of ours",
         "ip link delete wg0",
     ),
+    "stopped": (
+        replace(FACTS, status=None, silence="the process that runs wg0 does not answer"),
+        "process that runs it does not answer",
+        "ps -o pid,stat,args -C tunnel,tunnel-wg",
+    ),
     "not root": (
         replace(FACTS, status=None, silence="wg0: only root may ask"),
         "may not ask",
@@ -83,6 +88,11 @@ FAULTS = {
         replace(FACTS, links={"wg0": Link("wg0", False, 1420, ("10.8.0.2/24",))}),
         "is down",
         "ip link set wg0 up",
+    ),
+    "deaf": (
+        replace(with_status(receive_buffer=0), before=replace(STATUS, receive_buffer=0)),
+        "the interface is deaf",
+        "ss -ulpn 'sport = :51820'",
     ),
     "no address": (replace(FACTS, links={"wg0": Link("wg0", True, 1420)}), "no address", "ip address add"),
     "no peers": (replace(FACTS, status=replace(STATUS, peers=()), peers=()), "no peers", "tunnel peer add wg0 KEY"),

@@ -35,6 +35,9 @@ def not_running(facts: Facts) -> Finding | None:
         return None
     if "only root" in facts.silence:
         return fault("we may not ask the process that runs it", facts.silence, f"sudo tunnel doctor {facts.name}")
+    if "does not answer" in facts.silence:
+        why = "it is stopped (T in the column STAT), or hangs"
+        return fault("the process that runs it does not answer", why, "ps -o pid,stat,args -C tunnel,tunnel-wg")
     if facts.name in facts.links:
         why = f"there is an interface {facts.name}, but nobody answers at its control socket: {facts.silence}"
         return fault("no process of ours runs the interface", why, f"ip link delete {facts.name}")
@@ -131,6 +134,17 @@ def link_down(facts: Facts) -> Finding | None:
     if facts.link.is_up:
         return None
     return fault("the interface is down", "it exists, and was switched off", f"ip link set {facts.name} up")
+
+
+def port_not_open(facts: Facts) -> Finding | None:
+    """The link is up, and yet the process has had no socket all the time: it tries again every two seconds."""
+    status, before, link = facts.status, facts.before, facts.link
+    if status is None or before is None or link is None or not link.is_up:
+        return None
+    if before.receive_buffer != 0 or status.receive_buffer != 0:
+        return None
+    why = f"another program has UDP port {status.listen_port}, or the process has no descriptors left: see its log"
+    return fault("the interface is deaf", why, f"ss -ulpn 'sport = :{status.listen_port}'")
 
 
 def address_missing(facts: Facts) -> Finding | None:

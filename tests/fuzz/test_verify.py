@@ -17,7 +17,7 @@ from tunnel.pki.ipblocks import is_covered
 from tunnel.pki.problem import CertificateError
 from tunnel.pki.profile import Claims, parse_certificate, read_claims
 from tunnel.pki.revocation import parse_crl
-from tunnel.pki.verify import Trust, is_named, verify_chain
+from tunnel.pki.verify import Trust, is_named, verify
 
 WITHIN = networks("10.9.0.0/16", "192.168.0.0/16", "fd09::/32")
 AUTHORITY = new_authority(within=WITHIN)
@@ -54,7 +54,7 @@ def sign(body: bytes, signer: Authority) -> bytes:
 
 def claims_of(chain: list[bytes], trust: Trust = TRUST) -> Claims | None:
     try:
-        verified = verify_chain(chain, trust, NOW)
+        verified = verify(chain, trust, NOW)
     except CertificateError as error:
         assert_readable(error)
         return None

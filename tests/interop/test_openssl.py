@@ -51,7 +51,7 @@ def believed(path: str, *, name: str | None = None) -> Claims:
     key = identity.private_key.public_key
     return verify(
         identity.chain, Trust(identity.authorities), time.time(), name=name, key=key, as_server=name is not None
-    )
+    ).claims
 
 
 # ---- issued by openssl ------------------------------------------------------------------------------------------

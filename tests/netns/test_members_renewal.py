@@ -113,7 +113,7 @@ def test_reload_says_what_is_wrong_with_the_files_and_leaves_what_was_in_force(s
 def shorten(office: Office, identity: Path, seconds: float) -> None:
     """Give it a certificate that ends so soon."""
     before = parse_identity_file(identity.read_bytes(), None, str(identity))
-    claims = verify(before.chain, Trust(before.authorities), time.time())
+    claims = verify(before.chain, Trust(before.authorities), time.time()).claims
     request = Request(claims.name, claims.public_key, claims.addresses, claims.routes)
     certificate = issue(office.keeper(), request, os.urandom, time.time() + seconds - DAY, days=1)
     identity.write_bytes(format_identity(before.private_key, [certificate], before.authorities))

@@ -20,7 +20,7 @@ from tunnel.endpoint import EndpointName
 from tunnel.pki.authority import build_crl
 from tunnel.pki.problem import CertificateError
 from tunnel.pki.profile import read_claims
-from tunnel.pki.verify import Trust, verify_chain
+from tunnel.pki.verify import Trust, verify
 
 CA = new_authority()
 KEYS = "abcd"
@@ -170,7 +170,7 @@ class AdmissionMachine(RuleBasedStateMachine):
     def everybody_is_to_be_believed(self) -> None:
         for one in self.admission:
             name = one.dialled_as.host if one.dialled_as else None
-            verified = verify_chain(
+            verified = verify(
                 one.chain, self.trust, self.now, key=one.public_key, name=name, as_server=name is not None
             )
             assert verified.claims == one.claims

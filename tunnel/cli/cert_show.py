@@ -96,7 +96,7 @@ def verify(
     crls = (parse_crl_file(read_file(crl), str(crl)),) if crl else ()
     chain = [certificate.public_bytes(Encoding.DER) for certificate in certificates.chain]
     with blaming(str(file)):
-        claims = verify_chain(
+        verified = verify_chain(
             chain,
             Trust(authorities, crls),
             time.time(),
@@ -104,7 +104,7 @@ def verify(
             as_server=server is not None,
             allow_default_route=allow_default_route,
         )
-    click.echo(f"{file}: good: {summary(claims)}")
+    click.echo(f"{file}: good: {summary(verified.claims)}")
 
 
 def _check_private_key(raw: bytes, file: Path, passphrase_file: Path | None) -> None:

@@ -39,7 +39,7 @@ from tunnel.pki.issuer import title
 from tunnel.pki.ledger import bare
 from tunnel.pki.problem import CertificateError, Problem
 from tunnel.pki.profile import Claims
-from tunnel.pki.verify import Trust, is_named, verify_chain
+from tunnel.pki.verify import Trust, is_named, verify
 
 AT_ONCE: Final = 32
 """Peers that are verified anew in one go, at half a millisecond each."""
@@ -246,7 +246,7 @@ class Admission:
         """`names` are what we dialled it by, none if it came to us; `public_key` is what it has proved to have."""
         if not names and not self._own.is_server:
             raise CertificateError(Problem.NOT_ADMITTING, f"the certificate of {self._own.name} is not for that")
-        verified = verify_chain(
+        verified = verify(
             chain,
             self._trust,
             unix_now,

@@ -41,7 +41,7 @@ from tunnel.pki.store import (
     parse_crl_file,
     parse_identity_file,
 )
-from tunnel.pki.verify import Trust, Verified, verify_chain
+from tunnel.pki.verify import Trust, Verified, verify
 
 MAX_FILE = 16 << 20
 """Bytes that are read of anything; the ledger of a CA with fifty thousand entries has these."""
@@ -163,7 +163,7 @@ class IdentityFiles:
     def _verify(self, identity: Identity, trust: Trust, now: float) -> Verified:
         """That we route everything is a risk for others, and theirs to decide on."""
         try:
-            return verify_chain(identity.chain, trust, now, allow_default_route=True)
+            return verify(identity.chain, trust, now, allow_default_route=True)
         except CertificateError as error:
             remedy = _REMEDIES.get(error.problem, REISSUE)
             named = trust.issuers_named(parse_certificate(identity.chain[-1]).issuer)

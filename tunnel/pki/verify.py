@@ -79,23 +79,6 @@ def verify(
     key: PublicKey | None = None,
     as_server: bool = False,
     allow_default_route: bool = False,
-) -> Claims:
-    """What the peer may claim, or `CertificateError` with the first problem: `verify_chain`, and the claims of it."""
-    verified = verify_chain(
-        chain, trust, now, name=name, key=key, as_server=as_server, allow_default_route=allow_default_route
-    )
-    return verified.claims
-
-
-def verify_chain(
-    chain: Sequence[bytes],
-    trust: Trust,
-    now: float,
-    *,
-    name: str | None = None,
-    key: PublicKey | None = None,
-    as_server: bool = False,
-    allow_default_route: bool = False,
 ) -> Verified:
     """What the peer may claim, by whose word and until when, or `CertificateError` with the first problem.
 

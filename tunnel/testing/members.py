@@ -32,7 +32,7 @@ from tunnel.endpoint import EndpointName
 from tunnel.keys import PublicKey
 from tunnel.pki.authority import CERTIFICATE_DAYS, CRL_DAYS, DAY, Authority, Request, build_crl, create_authority, issue
 from tunnel.pki.store import Identity
-from tunnel.pki.verify import Trust, verify_chain
+from tunnel.pki.verify import Trust, verify
 from tunnel.testing.network import Network, SimulatedHost
 
 PORT = 51820
@@ -137,7 +137,7 @@ class Member:
         """As `tunnel.daemon.identity` would, without files."""
         chain = tuple(one.public_bytes(Encoding.DER) for one in (files.certificate, *files.above))
         trust = Trust(files.authorities, files.crls)
-        verified = verify_chain(chain, trust, unix_now(self.host.network), key=self.host.public_key)
+        verified = verify(chain, trust, unix_now(self.host.network), key=self.host.public_key)
         claims = verified.claims
         expiring = Expiring(
             f"certificate of {claims.name}", "identity.pem", verified.made, claims.not_after, "renew it"

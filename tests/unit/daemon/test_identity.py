@@ -107,7 +107,7 @@ def folder(tmp_path: Path) -> Folder:
 def test_an_identity_alone_is_all_that_a_host_needs(folder: Folder) -> None:
     loaded = folder.read()
     assert loaded.identity.private_key == KEY
-    assert loaded.claims == verify(loaded.identity.chain, loaded.trust, NOW)
+    assert loaded.claims == verify(loaded.identity.chain, loaded.trust, NOW).claims
     assert loaded.trust.authorities == (CA.certificate,)
     assert loaded.trust.crls == ()
     assert loaded.authority == CA.certificate

@@ -23,5 +23,5 @@ def test_addresses_of_both_families_are_as_long_as_can_be() -> None:
 
 def test_who_was_dialled_is_where_he_answered() -> None:
     endpoint = Endpoint("192.0.2.1", 51820)
-    claims = verify([der(issued(AUTHORITY, GATEWAY))], Trust((AUTHORITY.certificate,)), NOW)
+    claims = verify([der(issued(AUTHORITY, GATEWAY))], Trust((AUTHORITY.certificate,)), NOW).claims
     assert peer_patch(claims, endpoint).endpoint == endpoint

@@ -23,18 +23,18 @@ GATEWAY_CHAIN = chain(issued(AUTHORITY, GATEWAY))
 
 
 def test_the_key_has_to_be_the_one_that_was_proved() -> None:
-    assert verify(chain(CERTIFICATE), TRUST, NOW, key=key_of("laptop").public_key).name == "laptop"
+    assert verify(chain(CERTIFICATE), TRUST, NOW, key=key_of("laptop").public_key).claims.name == "laptop"
     with refused(Problem.KEY_MISMATCH, key_of("thief").public_key.short):
         verify(chain(CERTIFICATE), TRUST, NOW, key=key_of("thief").public_key)
 
 
 def test_only_who_is_issued_for_it_may_be_dialled() -> None:
     """One member must not pose as the gateway, not even where it has its name."""
-    assert verify(GATEWAY_CHAIN, TRUST, NOW, name="gw.example.com", as_server=True).is_server
+    assert verify(GATEWAY_CHAIN, TRUST, NOW, name="gw.example.com", as_server=True).claims.is_server
     member = issued(AUTHORITY, replace(GATEWAY, is_server=False))
     with refused(Problem.WRONG_USAGE):
         verify(chain(member), TRUST, NOW, name="gw.example.com", as_server=True)
-    assert not verify(chain(member), TRUST, NOW, name="gw.example.com").is_server
+    assert not verify(chain(member), TRUST, NOW, name="gw.example.com").claims.is_server
 
 
 def test_who_is_dialled_has_to_have_the_name() -> None:

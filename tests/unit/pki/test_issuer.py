@@ -45,23 +45,23 @@ P384_KEY = ec.derive_private_key(1384, ec.SECP384R1())
 def test_two_authorities_are_trusted_at_once() -> None:
     other = new_authority("Other CA")
     both = trust(AUTHORITY, other)
-    assert verify(chain(CERTIFICATE), both, NOW) == read_claims(CERTIFICATE)
-    assert verify(chain(issued(other)), both, NOW) == read_claims(issued(other))
+    assert verify(chain(CERTIFICATE), both, NOW).claims == read_claims(CERTIFICATE)
+    assert verify(chain(issued(other)), both, NOW).claims == read_claims(issued(other))
 
 
 def test_an_authority_with_a_new_key_may_keep_its_name() -> None:
     old, new = AUTHORITY, renamed(new_authority("Successor"), "Example CA")
     assert old.certificate.subject == new.certificate.subject
     for both in (trust(old, new), trust(new, old)):
-        assert verify(chain(issued(old)), both, NOW).name == "laptop"
-        assert verify(chain(issued(new)), both, NOW).name == "laptop"
+        assert verify(chain(issued(old)), both, NOW).claims.name == "laptop"
+        assert verify(chain(issued(new)), both, NOW).claims.name == "laptop"
 
 
 def test_of_an_authority_issued_anew_the_certificate_that_is_in_force_counts() -> None:
     old = altered(AUTHORITY.certificate, AUTHORITY, not_after=NOW - 1)
     coming = altered(AUTHORITY.certificate, AUTHORITY, not_before=NOW + 100)
     for all_three in (trust(old, AUTHORITY, coming), trust(coming, AUTHORITY, old)):
-        assert verify(chain(CERTIFICATE), all_three, NOW) == read_claims(CERTIFICATE)
+        assert verify(chain(CERTIFICATE), all_three, NOW).claims == read_claims(CERTIFICATE)
 
 
 def test_of_two_in_force_the_newer_counts() -> None:
@@ -76,7 +76,7 @@ def test_an_authority_that_names_its_key_otherwise_is_not_asked() -> None:
     """Issuers are told apart by the identifiers in their certificates, however those were made."""
     identifier = x509.SubjectKeyIdentifier(b"anything")
     other = Authority(altered(AUTHORITY.certificate, AUTHORITY, replacing=[identifier]), AUTHORITY.key)
-    assert verify(chain(issued(other)), trust(AUTHORITY, other), NOW).name == "laptop"
+    assert verify(chain(issued(other)), trust(AUTHORITY, other), NOW).claims.name == "laptop"
     with refused(Problem.UNKNOWN_AUTHORITY):
         verify(chain(issued(other)), TRUST, NOW)
 
@@ -84,20 +84,20 @@ def test_an_authority_that_names_its_key_otherwise_is_not_asked() -> None:
 def test_without_a_key_identifier_the_name_and_the_signature_decide() -> None:
     bare = altered(CERTIFICATE, AUTHORITY, without=[ExtensionOID.AUTHORITY_KEY_IDENTIFIER])
     namesake = renamed(new_authority("Successor"), "Example CA")
-    assert verify(chain(bare), trust(namesake, AUTHORITY), NOW).name == "laptop"
+    assert verify(chain(bare), trust(namesake, AUTHORITY), NOW).claims.name == "laptop"
 
 
 def test_an_issuer_may_be_named_by_its_serial_number_instead_of_its_key() -> None:
     """The signature decides then, as it does without any identifier."""
     issuer = [x509.DirectoryName(AUTHORITY.certificate.subject)]
     identifier = x509.AuthorityKeyIdentifier(None, issuer, AUTHORITY.certificate.serial_number)
-    assert verify(chain(altered(CERTIFICATE, AUTHORITY, replacing=[identifier])), TRUST, NOW).name == "laptop"
+    assert verify(chain(altered(CERTIFICATE, AUTHORITY, replacing=[identifier])), TRUST, NOW).claims.name == "laptop"
 
 
 def test_an_authority_that_is_unfit_does_no_harm_to_others() -> None:
     other = new_authority("Other CA")
     unfit = altered(other.certificate, other, without=[ExtensionOID.KEY_USAGE])
-    assert verify(chain(CERTIFICATE), trust(unfit, AUTHORITY), NOW) == read_claims(CERTIFICATE)
+    assert verify(chain(CERTIFICATE), trust(unfit, AUTHORITY), NOW).claims == read_claims(CERTIFICATE)
 
 
 # ── none of them ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -259,8 +259,8 @@ def verify_with_issuer(
         critical=critical,
     )
     if below:
-        return verify(chain(issued(INTERMEDIATE, LAPTOP), odd), TRUST, NOW)
-    return verify(chain(CERTIFICATE), trust(odd), NOW)
+        return verify(chain(issued(INTERMEDIATE, LAPTOP), odd), TRUST, NOW).claims
+    return verify(chain(CERTIFICATE), trust(odd), NOW).claims
 
 
 # ── the hash of its key ──────────────────────────────────────────────────────────────────────────────────────────────

@@ -28,7 +28,7 @@ from tunnel.pki.problem import Problem
 from tunnel.pki.profile import Claims
 from tunnel.pki.revocation import RevocationList, check_not_revoked, parse_crl
 from tunnel.pki.validity import CLOCK_SLACK
-from tunnel.pki.verify import Trust, verify, verify_chain
+from tunnel.pki.verify import Trust, verify
 
 AUTHORITY = new_authority()
 CERTIFICATE = issued(AUTHORITY)
@@ -50,11 +50,11 @@ def believe(
     now: float = NOW,
 ) -> Claims:
     chain = [der(certificate)] if below is None else [der(certificate), der(below.certificate)]
-    return verify(chain, Trust((authority.certificate,), crls), now)
+    return verify(chain, Trust((authority.certificate,), crls), now).claims
 
 
 def until(*crls: x509.CertificateRevocationList) -> float:
-    return verify_chain([der(CERTIFICATE)], Trust((AUTHORITY.certificate,), crls), NOW).until
+    return verify([der(CERTIFICATE)], Trust((AUTHORITY.certificate,), crls), NOW).until
 
 
 def crl_der(crl: x509.CertificateRevocationList) -> bytes:
@@ -198,7 +198,7 @@ def test_a_chain_is_believed_no_longer_than_the_list_that_it_was_looked_up_in() 
 def test_the_list_of_an_intermediate_bounds_it_too() -> None:
     below = [der(issued(INTERMEDIATE)), der(INTERMEDIATE.certificate)]
     lists = (revoking(), revoking(by=INTERMEDIATE, made=NOW - days(10)))
-    assert verify_chain(below, Trust((AUTHORITY.certificate,), lists), NOW).until == NOW + days(20)
+    assert verify(below, Trust((AUTHORITY.certificate,), lists), NOW).until == NOW + days(20)
 
 
 # ── how often it is looked at ────────────────────────────────────────────────────────────────────────────────────────

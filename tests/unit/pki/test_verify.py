@@ -24,7 +24,7 @@ from tunnel.pki.ipblocks import IP_BLOCKS_OID, encode_ip_blocks
 from tunnel.pki.problem import Problem
 from tunnel.pki.profile import read_claims
 from tunnel.pki.validity import CLOCK_SLACK
-from tunnel.pki.verify import MAX_CHAIN_SIZE, verify, verify_chain
+from tunnel.pki.verify import MAX_CHAIN_SIZE, verify
 
 AUTHORITY = new_authority()
 TRUST = trust(AUTHORITY)
@@ -37,45 +37,45 @@ STRANGE = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.4.1.99999.1"
 
 
 def test_a_certificate_of_a_trusted_authority_is_believed_as_it_stands() -> None:
-    assert verify(chain(CERTIFICATE), TRUST, NOW) == read_claims(CERTIFICATE)
+    assert verify(chain(CERTIFICATE), TRUST, NOW).claims == read_claims(CERTIFICATE)
 
 
 def test_one_intermediate_may_stand_between() -> None:
     leaf = issued(INTERMEDIATE)
-    assert verify(chain(leaf, INTERMEDIATE), TRUST, NOW) == read_claims(leaf)
+    assert verify(chain(leaf, INTERMEDIATE), TRUST, NOW).claims == read_claims(leaf)
 
 
 def test_authorities_may_have_p256_keys() -> None:
     authority = p256_authority()
     below = intermediate(authority)
-    assert verify(chain(issued(authority)), trust(authority), NOW).name == "laptop"
-    assert verify(chain(issued(below), below), trust(authority), NOW).name == "laptop"
+    assert verify(chain(issued(authority)), trust(authority), NOW).claims.name == "laptop"
+    assert verify(chain(issued(below), below), trust(authority), NOW).claims.name == "laptop"
 
 
 def test_claims_last_as_long_as_the_whole_chain() -> None:
     short = altered(INTERMEDIATE.certificate, AUTHORITY, not_before=NOW - 7, not_after=NOW + 9)
-    claims = verify(chain(issued(INTERMEDIATE), short), TRUST, NOW)
+    claims = verify(chain(issued(INTERMEDIATE), short), TRUST, NOW).claims
     assert (claims.not_before, claims.not_after) == (NOW - 7, NOW + 9)
 
 
 def test_a_chain_leads_to_one_of_the_authorities_that_we_trust() -> None:
     other = new_authority("Other CA")
     both = trust(other, AUTHORITY)
-    assert verify_chain(chain(CERTIFICATE), both, NOW).authority == AUTHORITY.certificate
-    assert verify_chain(chain(issued(INTERMEDIATE), INTERMEDIATE), both, NOW).authority == AUTHORITY.certificate
-    assert verify_chain(chain(issued(other)), both, NOW).authority == other.certificate
+    assert verify(chain(CERTIFICATE), both, NOW).authority == AUTHORITY.certificate
+    assert verify(chain(issued(INTERMEDIATE), INTERMEDIATE), both, NOW).authority == AUTHORITY.certificate
+    assert verify(chain(issued(other)), both, NOW).authority == other.certificate
 
 
 def test_a_chain_is_believed_until_the_first_certificate_in_it_ends() -> None:
     short = altered(INTERMEDIATE.certificate, AUTHORITY, not_after=NOW + 9)
-    assert verify_chain(chain(issued(INTERMEDIATE), short), TRUST, NOW).until == NOW + 9
-    assert verify_chain(chain(CERTIFICATE), TRUST, NOW).until == NOW + days(90)
+    assert verify(chain(issued(INTERMEDIATE), short), TRUST, NOW).until == NOW + 9
+    assert verify(chain(CERTIFICATE), TRUST, NOW).until == NOW + days(90)
 
 
 def test_a_certificate_is_as_old_as_it_says_itself() -> None:
     """Of two below an authority that was issued anew, one is still the older."""
     anew = altered(AUTHORITY.certificate, AUTHORITY, not_before=NOW - 1)
-    verified = verify_chain(chain(CERTIFICATE), trust(anew), NOW)
+    verified = verify(chain(CERTIFICATE), trust(anew), NOW)
     assert verified.made == CERTIFICATE.not_valid_before_utc.timestamp()
     assert verified.claims.not_before == NOW - 1
 
@@ -90,7 +90,7 @@ def test_an_authority_is_read_once() -> None:
 
 def test_an_authority_outside_the_profile_spoils_nobody_elses_certificates() -> None:
     odd = altered(new_authority("Odd CA").certificate, AUTHORITY, without=[IP_BLOCKS_OID])
-    assert verify(chain(CERTIFICATE), trust(odd, AUTHORITY), NOW).name == "laptop"
+    assert verify(chain(CERTIFICATE), trust(odd, AUTHORITY), NOW).claims.name == "laptop"
 
 
 # ── its bytes ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -127,14 +127,14 @@ def test_an_authority_may_forbid_intermediates() -> None:
         altered(AUTHORITY.certificate, AUTHORITY, replacing=[x509.BasicConstraints(ca=True, path_length=0)]),
         AUTHORITY.key,
     )
-    assert verify(chain(CERTIFICATE), trust(strict), NOW) == read_claims(CERTIFICATE)
+    assert verify(chain(CERTIFICATE), trust(strict), NOW).claims == read_claims(CERTIFICATE)
     with refused(Problem.CHAIN_TOO_LONG):
         verify(chain(issued(INTERMEDIATE), INTERMEDIATE), trust(strict), NOW)
 
 
 def test_an_authority_may_leave_the_length_open() -> None:
     lax = altered(AUTHORITY.certificate, AUTHORITY, replacing=[x509.BasicConstraints(ca=True, path_length=None)])
-    assert verify(chain(issued(INTERMEDIATE), INTERMEDIATE), trust(lax), NOW).name == "laptop"
+    assert verify(chain(issued(INTERMEDIATE), INTERMEDIATE), trust(lax), NOW).claims.name == "laptop"
 
 
 def test_a_certificate_that_no_datagram_holds_is_too_large() -> None:
@@ -180,7 +180,7 @@ def test_a_critical_extension_that_we_do_not_know_is_refused() -> None:
 
 def test_an_extension_that_we_do_not_know_is_ignored_if_it_may_be() -> None:
     extended = altered(CERTIFICATE, AUTHORITY, replacing=[STRANGE])
-    assert verify(chain(extended), TRUST, NOW) == read_claims(CERTIFICATE)
+    assert verify(chain(extended), TRUST, NOW).claims == read_claims(CERTIFICATE)
 
 
 def test_an_authority_is_not_a_peer() -> None:
@@ -195,7 +195,7 @@ def test_an_authority_is_not_a_peer() -> None:
 
 def test_a_certificate_holds_to_its_last_second() -> None:
     end = CERTIFICATE.not_valid_after_utc.timestamp()
-    assert verify(chain(CERTIFICATE), TRUST, end).not_after == end
+    assert verify(chain(CERTIFICATE), TRUST, end).claims.not_after == end
     with refused(Problem.EXPIRED, "laptop held until 2027-04-15 08:00 UTC"):
         verify(chain(CERTIFICATE), TRUST, end + 0.5)
 
@@ -203,7 +203,7 @@ def test_a_certificate_holds_to_its_last_second() -> None:
 def test_a_certificate_holds_from_its_first_second_on() -> None:
     begin = NOW + 100
     coming = altered(CERTIFICATE, AUTHORITY, not_before=begin)
-    assert verify(chain(coming), TRUST, begin).not_before == begin
+    assert verify(chain(coming), TRUST, begin).claims.not_before == begin
     with refused(Problem.NOT_YET_VALID, "laptop holds from"):
         verify(chain(coming), TRUST, begin - 0.5)
 
@@ -253,13 +253,13 @@ def test_addresses_outside_the_issuers_are_refused(outside: str) -> None:
 def test_addresses_up_to_the_edge_of_the_issuers_are_not() -> None:
     narrow = trust(narrowed(AUTHORITY, "10.9.0.0/16"))
     for texts in (("10.9.0.1", "10.9.0.0/16"), ("10.9.255.255",), ("10.9.0.0", "10.9.128.0/17")):
-        assert verify(chain(issued_to(AUTHORITY, "modest", *texts)), narrow, NOW).name == "modest"
+        assert verify(chain(issued_to(AUTHORITY, "modest", *texts)), narrow, NOW).claims.name == "modest"
 
 
 def test_addresses_may_span_several_networks_of_the_issuer() -> None:
     narrow = narrowed(AUTHORITY, "10.8.0.0/16", "10.9.0.0/16", "10.10.0.0/16")
     leaf = issued_to(AUTHORITY, "wide", "10.10.0.1", "10.8.0.0/15")
-    assert verify(chain(leaf), trust(narrow), NOW).routes == networks("10.8.0.0/15")
+    assert verify(chain(leaf), trust(narrow), NOW).claims.routes == networks("10.8.0.0/15")
 
 
 def test_an_intermediate_has_no_more_than_its_authority() -> None:
@@ -282,7 +282,7 @@ def test_a_default_route_needs_permission(route: str) -> None:
     leaf = issued_to(AUTHORITY, "exit", "10.9.0.1" if ":" in route else "fd09::1", route)
     with refused(Problem.DEFAULT_ROUTE, f"exit to {route}"):
         verify(chain(leaf), TRUST, NOW)
-    assert verify(chain(leaf), TRUST, NOW, allow_default_route=True).routes == networks(route)
+    assert verify(chain(leaf), TRUST, NOW, allow_default_route=True).claims.routes == networks(route)
 
 
 def test_a_default_route_in_two_halves_needs_it_too() -> None:
@@ -300,4 +300,4 @@ def test_halves_that_stand_in_two_families_do_as_well() -> None:
 
 def test_half_of_everything_is_no_default_route() -> None:
     leaf = issued_to(AUTHORITY, "half", "fd09::1", "0.0.0.0/1")
-    assert verify(chain(leaf), TRUST, NOW).routes == networks("0.0.0.0/1")
+    assert verify(chain(leaf), TRUST, NOW).claims.routes == networks("0.0.0.0/1")

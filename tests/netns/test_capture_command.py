@@ -14,6 +14,7 @@ import pytest
 
 from tests.netns.eventually import eventually
 from tests.netns.hosts import BIN, CABLE, PORT, Host, Meeting, open_host, open_pair
+from tests.pcapng import parse_blocks
 from tunnel.capture.datagrams import split_datagrams
 from tunnel.capture.output import Side
 from tunnel.capture.packet_socket import PacketSocket
@@ -21,7 +22,7 @@ from tunnel.capture.port_filter import udp_port_filter
 from tunnel.cli.ending import CONFIG
 from tunnel.keys import PresharedKey
 from tunnel.testing.namespaces import Namespace, Port, connect
-from tunnel.wire.pcapng import Direction, Packet, Secrets, parse_blocks
+from tunnel.wire.pcapng import Direction, Packet, Secrets
 
 pytestmark = pytest.mark.root
 

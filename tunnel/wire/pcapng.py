@@ -3,14 +3,12 @@
 A file is a sequence of blocks. The section header says how the others are to be read; interfaces are numbered in the
 order in which they are described; packets name theirs. Secrets serve the packets that follow them.
 
-    value ──pack──▶ type 4 | length 4 | body … | options: code 2, length 2, value … | length 4 ──parse──▶ value
+    value ──pack──▶ type 4 | length 4 | body … | options: code 2, length 2, value … | length 4
 
-We write little endian and times in nanoseconds, and read no more than that: this is no reader of other people's files.
-A block of a type that is not here, and an option likewise, is passed over.
+We write little endian and times in nanoseconds.
 """
 
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -24,7 +22,6 @@ WIREGUARD_KEY_LOG = 0x57474B4C
 class LinkType(IntEnum):
     """What a packet begins with (tcpdump.org/linktypes.html)."""
 
-    ETHERNET = 1
     RAW = 101
     """An IP header."""
     LINUX_SLL2 = 276
@@ -121,20 +118,6 @@ def pack_block(block: Block) -> bytes:
             return _frame(_SECRETS, body)
 
 
-def parse_blocks(data: bytes) -> Iterator[Block]:
-    """The blocks of a file as `pack_block` makes them; raise `ValueError` where there is none, or half of one."""
-    at = 0
-    while at < len(data):
-        kind, body = _parse_frame(data, at)
-        try:
-            block = _parse_body(kind, body)
-        except (struct.error, UnicodeDecodeError, ValueError) as error:
-            raise ValueError(f"byte {at}: a broken block: {error}") from None
-        if block is not None:
-            yield block
-        at += len(body) + _SMALLEST
-
-
 def cooked_header(protocol: int, interface: int, hardware: int, kind: int, address: bytes) -> bytes:
     """What precedes a packet of `LinkType.LINUX_SLL2`: the fields of packet(7)'s address."""
     return _SLL2.pack(protocol, 0, interface, hardware, kind, min(len(address), 8), address[:8])
@@ -161,61 +144,3 @@ def _option(code: int, value: bytes) -> bytes:
 def _text(code: int, text: str) -> bytes:
     value = text.encode(errors="replace")[:_MAX_OPTION].decode(errors="ignore").encode()  # no half of a character
     return _option(code, value) if value else b""
-
-
-# ---- parsing ----------------------------------------------------------------------------------------------------
-
-
-def _parse_frame(data: bytes, at: int) -> tuple[int, bytes]:
-    """(type, body with options) of the block that begins at byte `at`."""
-    if len(data) - at < _SMALLEST:
-        raise ValueError(f"byte {at}: half a block")
-    kind, length = _FRAME.unpack_from(data, at)
-    end = at + length
-    if length < _SMALLEST or length % 4 or end > len(data) or int.from_bytes(data[end - 4 : end], "little") != length:
-        raise ValueError(f"byte {at}: a block of {length} bytes does not fit")
-    return kind, data[at + 8 : end - 4]
-
-
-def _parse_body(kind: int, body: bytes) -> Block | None:
-    if kind == _SECTION:
-        order, *_ = _SECTION_BODY.unpack_from(body)
-        if order != _BYTE_ORDER:
-            raise ValueError("not little endian")
-        options = _parse_options(body[_SECTION_BODY.size :])
-        return Section(options.get(_APPLICATION, b"").decode(), options.get(_COMMENT, b"").decode())
-    if kind == _INTERFACE:
-        link_type, *_ = _INTERFACE_BODY.unpack_from(body)
-        options = _parse_options(body[_INTERFACE_BODY.size :])
-        if options.get(_RESOLUTION) != bytes([NANOSECONDS]):
-            raise ValueError("times are not in nanoseconds")
-        return Interface(link_type, options.get(_NAME, b"").decode(), options.get(_DESCRIPTION, b"").decode())
-    if kind == _PACKET:
-        interface, high, low, size, _ = _PACKET_BODY.unpack_from(body)
-        data, options = _parse_data(body[_PACKET_BODY.size :], size)
-        direction = Direction(int.from_bytes(options.get(_FLAGS, b""), "little") & 3)
-        return Packet(interface, high << 32 | low, data, direction, options.get(_COMMENT, b"").decode())
-    if kind == _SECRETS:
-        secrets, size = _SECRETS_BODY.unpack_from(body)
-        return Secrets(_parse_data(body[_SECRETS_BODY.size :], size)[0], secrets)
-    return None
-
-
-def _parse_data(rest: bytes, size: int) -> tuple[bytes, dict[int, bytes]]:
-    if size > len(rest):
-        raise ValueError(f"{size} bytes of data do not fit")
-    return rest[:size], _parse_options(rest[size + -size % 4 :])
-
-
-def _parse_options(rest: bytes) -> dict[int, bytes]:
-    """Code → value; of several with one code the last."""
-    options = {}
-    while rest:
-        code, size = _OPTION.unpack_from(rest)
-        if code == 0:
-            break
-        if size > len(rest) - _OPTION.size:
-            raise ValueError(f"an option of {size} bytes does not fit")
-        options[code] = rest[_OPTION.size : _OPTION.size + size]
-        rest = rest[_OPTION.size + size + -size % 4 :]
-    return options

@@ -5,11 +5,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.pcapng import parse_blocks
 from tests.unit.capture.frames import OUTGOING, captured, ipv4_udp
 from tunnel.capture.output import CaptureFile, CaptureLines, Side
 from tunnel.capture.packet_socket import ARPHRD_LOOPBACK, CapturedFrame
 from tunnel.capture.recording import Limits, Recording
-from tunnel.wire.pcapng import Interface, LinkType, Packet, Secrets, Section, parse_blocks
+from tunnel.wire.pcapng import Interface, LinkType, Packet, Secrets, Section
 
 FIRST, SECOND, THIRD = (ipv4_udp(name) for name in (b"first", b"second", b"third"))
 

@@ -1,10 +1,9 @@
 import struct
-from contextlib import suppress
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.pcapng import parse_blocks
 from tunnel.wire.pcapng import (
     Block,
     Direction,
@@ -15,7 +14,6 @@ from tunnel.wire.pcapng import (
     Section,
     cooked_header,
     pack_block,
-    parse_blocks,
 )
 
 texts = st.text(max_size=40)
@@ -44,31 +42,6 @@ def test_a_block_is_whole_words_and_says_its_length_at_both_ends(block: Block) -
     packed = pack_block(block)
     assert len(packed) % 4 == 0
     assert struct.unpack_from("<I", packed, 4) == struct.unpack("<I", packed[-4:]) == (len(packed),)
-
-
-@given(st.binary(max_size=200))
-def test_whatever_is_parsed_gives_blocks_or_a_value_error(data: bytes) -> None:
-    with suppress(ValueError):
-        list(parse_blocks(pack_block(Section()) + data))
-
-
-@given(blocks, st.data())
-def test_a_block_with_a_byte_changed_gives_blocks_or_a_value_error(block: Block, draw: st.DataObject) -> None:
-    packed = bytearray(pack_block(block))
-    packed[draw.draw(st.integers(0, len(packed) - 1))] ^= draw.draw(st.integers(1, 255))
-    with suppress(ValueError):
-        list(parse_blocks(bytes(packed)))
-
-
-def test_half_a_block_is_an_error_that_says_where() -> None:
-    whole = pack_block(Section())
-    with pytest.raises(ValueError, match=f"byte {len(whole)}: a block of 36 bytes does not fit"):
-        list(parse_blocks(whole + pack_block(Packet(0, 0, b"1234"))[:-1]))
-
-
-def test_a_block_of_another_type_is_passed_over() -> None:
-    other = struct.pack("<III", 0xBAD, 12, 12)
-    assert list(parse_blocks(other + pack_block(Section()))) == [Section()]
 
 
 def test_a_file_begins_as_the_draft_says() -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from ipaddress import ip_interface, ip_network
+from ipaddress import IPv4Network, ip_address, ip_interface, ip_network
 
 import pytest
 
@@ -353,6 +353,31 @@ def test_a_stock_peer_that_answers_no_pings_is_left_as_it_is() -> None:
     assert peer_of(left, right).limit == MAX_PACKET
     assert sum(len(packet) == MTU for packet in packets(right)) >= 59 / TICK, "as fragments, as before"
     assert len(left.probes) <= 2 * 7
+
+
+@pytest.mark.parametrize(
+    ("allowed", "address", "pinged"),
+    [
+        ("192.168.1.0/24 10.0.0.0/24 10.0.0.9/32", "10.0.0.2/24", "10.0.0.9"),
+        ("192.168.1.0/24 10.0.0.0/24", "10.0.0.2/24", "10.0.0.1"),
+        ("0.0.0.0/0", "10.0.0.2/24", "10.0.0.1"),
+        ("192.168.0.0/16 192.168.1.0/24", "10.0.0.2/32", "192.168.1.1"),
+        ("0.0.0.0/1 128.0.0.0/1", "10.0.0.2/32", None),
+    ],
+)
+def test_a_stock_peer_is_pinged_where_it_is_most_likely_itself(allowed: str, address: str, pinged: str | None) -> None:
+    network, left, right = create_hosts()
+    left.device.offered = left.offered = None
+    left.answers_pings = False
+    changes = tuple(AllowedIPChange(ip_network(each)) for each in allowed.split())
+    patch = PeerPatch(left.public_key, replace_allowed_ips=True, allowed_ips=changes)
+    right.device.apply(DevicePatch(peers=(patch,)), network.clock.now())
+    right.device.addresses = [ip_interface(address)]
+    inside = IPv4Network(allowed.split()[0])
+    right.send_packets(ipv4_packet(right.address, inside[3], bytes(1300)))
+    network.run(0.1)
+    pings = [ping for packet in packets(left) if (ping := parse_echo_request(packet))]
+    assert {str(ip_address(ping.destination)) for ping in pings} == ({pinged} if pinged else set())
 
 
 def test_a_peer_that_answers_what_it_never_got_hurts_only_itself() -> None:

@@ -184,13 +184,19 @@ class PathProbes:
         return None
 
     def _candidates(self, peer: "Peer") -> Iterator[bytes]:
-        """Addresses that may be the peer's own: single ones, first hosts of its networks, of the subnets we are in."""
+        """Addresses that may be the peer's own: single ones, first hosts of the subnets we are in, of its networks.
+
+        Networks come last, as their first hosts are likely to be somebody behind the peer, or even strangers.
+        """
         networks = self._host.allowed_ips.networks_of(peer)
+        for network in networks:
+            if network.prefixlen == network.max_prefixlen:
+                yield network.network_address.packed
+        for interface in self._host.addresses:
+            yield _first_host(interface.network)
         for network in sorted(networks, key=lambda network: network.max_prefixlen - network.prefixlen):
             if network.prefixlen >= WIDEST_NETWORK[network.version]:
                 yield _first_host(network)
-        for interface in self._host.addresses:
-            yield _first_host(interface.network)
 
 
 def _first_host(network: IPNetwork) -> bytes:

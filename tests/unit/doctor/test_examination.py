@@ -57,7 +57,7 @@ FAULTS = {
     "stopped": (
         replace(FACTS, status=None, silence="the process that runs wg0 does not answer"),
         "process that runs it does not answer",
-        "ps -o pid,stat,args -C tunnel,tunnel-wg",
+        "ss -xlp src '*/wg0.sock'",
     ),
     "not root": (
         replace(FACTS, status=None, silence="wg0: only root may ask"),

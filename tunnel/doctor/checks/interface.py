@@ -36,8 +36,8 @@ def not_running(facts: Facts) -> Finding | None:
     if "only root" in facts.silence:
         return fault("we may not ask the process that runs it", facts.silence, f"sudo tunnel doctor {facts.name}")
     if "does not answer" in facts.silence:
-        why = "it is stopped (T in the column STAT), or hangs"
-        return fault("the process that runs it does not answer", why, "ps -o pid,stat,args -C tunnel,tunnel-wg")
+        why = "it is stopped (ps shows T), or hangs"
+        return fault("the process that runs it does not answer", why, f"ss -xlp src '*/{facts.name}.sock'  # its pid")
     if facts.name in facts.links:
         why = f"there is an interface {facts.name}, but nobody answers at its control socket: {facts.silence}"
         return fault("no process of ours runs the interface", why, f"ip link delete {facts.name}")

@@ -25,8 +25,9 @@ from tunnel.cli.secret_files import new_passphrase
 from tunnel.config.patch import IPNetwork
 from tunnel.errors import ConfigError
 from tunnel.pki.authority import create_authority
-from tunnel.pki.ledger import Entry, Ledger, format_serial, format_time
+from tunnel.pki.ledger import Entry, Ledger, format_serial
 from tunnel.pki.store import blaming
+from tunnel.pki.validity import format_time
 
 
 class InOrder(click.Group):

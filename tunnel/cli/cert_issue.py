@@ -40,7 +40,7 @@ from tunnel.errors import ConfigError
 from tunnel.keys import PrivateKey, PublicKey
 from tunnel.pki import authority as pki
 from tunnel.pki.issuer import read_issuer
-from tunnel.pki.ledger import Entry, Ledger, find_conflict, format_time
+from tunnel.pki.ledger import Entry, Ledger, find_conflict
 from tunnel.pki.profile import read_claims
 from tunnel.pki.store import (
     Certificates,
@@ -50,6 +50,7 @@ from tunnel.pki.store import (
     parse_certificates,
     renewed_identity,
 )
+from tunnel.pki.validity import format_time
 
 Outside = str | IPv4Address | IPv6Address
 

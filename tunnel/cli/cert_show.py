@@ -14,7 +14,7 @@ from tunnel.cli.secret_files import known_passphrase
 from tunnel.cli.show import Section, plain_text
 from tunnel.daemon.identity import read_file, read_identity
 from tunnel.errors import ConfigError
-from tunnel.pki.ledger import Entry, bare, format_serial, format_time
+from tunnel.pki.ledger import Entry, bare, format_serial
 from tunnel.pki.profile import Claims, read_claims
 from tunnel.pki.store import (
     Certificates,
@@ -25,6 +25,7 @@ from tunnel.pki.store import (
     parse_crl_file,
     parse_identity_file,
 )
+from tunnel.pki.validity import format_time
 from tunnel.pki.verify import Trust
 from tunnel.pki.verify import verify as verify_chain
 

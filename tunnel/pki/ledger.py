@@ -17,6 +17,7 @@ from typing import Any
 
 from tunnel.config.patch import IPNetwork
 from tunnel.errors import ConfigError
+from tunnel.pki.validity import format_time
 
 VERSION = 1
 
@@ -133,11 +134,6 @@ def parse_ledger(raw: bytes, source: str) -> Ledger:
         raise ConfigError("not the ledger of a CA", source=source) from None
 
 
-def format_time(time: float) -> str:
-    """``2027-02-20T12:00:00Z``."""
-    return datetime.fromtimestamp(int(time), UTC).strftime(_TIME)
-
-
 def format_serial(serial: int) -> str:
     """Hexadecimal, as `openssl x509 -serial` prints it: whole bytes in capitals."""
     digits = f"{serial:X}"
@@ -150,8 +146,8 @@ def _pack(entry: Entry) -> Mapping[str, Any]:
         "name": entry.name,
         "own": [str(network) for network in entry.own],
         "transit": [str(network) for network in entry.transit],
-        "not_after": format_time(entry.not_after),
-        "revoked": None if entry.revoked is None else format_time(entry.revoked),
+        "not_after": _pack_time(entry.not_after),
+        "revoked": None if entry.revoked is None else _pack_time(entry.revoked),
     }
 
 
@@ -168,6 +164,11 @@ def _unpack(item: Mapping[str, Any]) -> Entry:
 
 def _parse_networks(texts: Sequence[str]) -> tuple[IPNetwork, ...]:
     return tuple(ip_network(str(text)) for text in texts)
+
+
+def _pack_time(time: float) -> str:
+    """``2027-02-20T12:00:00Z``."""
+    return datetime.fromtimestamp(int(time), UTC).strftime(_TIME)
 
 
 def _parse_time(text: str) -> float:

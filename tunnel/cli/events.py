@@ -21,7 +21,7 @@ import click
 
 from tunnel.cli.completion import running
 from tunnel.cli.places import Places, pass_places
-from tunnel.control.uapi_client import ControlClient, find_sockets, is_answered, socket_path
+from tunnel.control.uapi_client import ControlClient, SocketIdentity, find_sockets, is_answered, socket_path
 from tunnel.errors import ControlError
 
 INTERVAL = 0.2
@@ -57,9 +57,9 @@ def events(places: Places, name: str | None) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Silence:
-    """An interface tells nothing more, or never told anything; `inode` is that of its socket."""
+    """An interface tells nothing more, or never told anything; `socket` is None if it was asked for by name."""
 
-    inode: int
+    socket: SocketIdentity | None
     has_told: bool
     error: ControlError
 
@@ -70,7 +70,7 @@ _Heard = SimpleQueue[str | _Silence]
 def print_lines_of(name: str, directory: Path) -> None:
     """What one interface tells; raise `ControlError` as soon as it tells nothing more."""
     heard = _Heard()
-    _listen_beside(name, 0, directory, heard)
+    _listen_beside(name, None, directory, heard)
     while not isinstance(line := heard.get(), _Silence):
         click.echo(line)
     raise line.error
@@ -82,9 +82,9 @@ class _Everybody:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._heard = _Heard()
-        self._asked = set[int]()
-        """Sockets, by inode, since an interface may be renamed: who tells, and of whom we know that they do not."""
-        self._silent: dict[int, ControlError] = {}
+        self._asked = set[SocketIdentity | None]()
+        """Sockets, since an interface may be renamed: who tells, and of whom we know that they do not."""
+        self._silent: dict[SocketIdentity | None, ControlError] = {}
         """Who has told and tells no more, until the next look: is its interface gone?"""
 
     def print_lines(self) -> None:
@@ -104,14 +104,14 @@ class _Everybody:
         """Ask whom we have not asked yet, and forget those who are gone."""
         there = find_sockets(self._directory)
         self._asked.intersection_update(there.values())
-        for name, inode in there.items():
-            error = self._silent.get(inode)
-            if (inode in self._asked and error is None) or not is_answered(socket_path(name, self._directory)):
+        for name, socket in there.items():
+            error = self._silent.get(socket)
+            if (socket in self._asked and error is None) or not is_answered(socket_path(name, self._directory)):
                 continue
             if error is not None:
                 raise error  # it runs on, so it was us: too slow, or too many
-            self._asked.add(inode)
-            _listen_beside(name, inode, self._directory, self._heard)
+            self._asked.add(socket)
+            _listen_beside(name, socket, self._directory, self._heard)
         self._asked.difference_update(self._silent)  # what a killed process has left may be made anew
         self._silent.clear()
 
@@ -122,14 +122,14 @@ class _Everybody:
             raise heard.error
         elif heard.has_told:
             click.echo(str(heard.error), err=True)
-            self._silent[heard.inode] = heard.error
+            self._silent[heard.socket] = heard.error
 
 
-def _listen_beside(name: str, inode: int, directory: Path, heard: _Heard) -> None:
-    Thread(target=_listen, args=(name, inode, directory, heard), daemon=True).start()
+def _listen_beside(name: str, socket: SocketIdentity | None, directory: Path, heard: _Heard) -> None:
+    Thread(target=_listen, args=(name, socket, directory, heard), daemon=True).start()
 
 
-def _listen(name: str, inode: int, directory: Path, heard: _Heard) -> None:
+def _listen(name: str, socket: SocketIdentity | None, directory: Path, heard: _Heard) -> None:
     """Put into `heard` what the interface tells, line by line, and in the end why there is no more."""
     has_told = False
     try:
@@ -144,4 +144,4 @@ def _listen(name: str, inode: int, directory: Path, heard: _Heard) -> None:
         error = refusal
     except OSError as broken:
         error = ControlError(f"{name}: {broken.strerror or broken}", broken.errno or 0)
-    heard.put(_Silence(inode, has_told, error))
+    heard.put(_Silence(socket, has_told, error))

@@ -34,6 +34,9 @@ ERROR = "error="
 CHANGE = "change="
 """Begins each line in which one of our own says what a reload changes."""
 
+SocketIdentity = tuple[int, int]
+"""Of a file, whatever it is called: its inode, which the next file may get, and when it was made, in nanoseconds."""
+
 _READ_SIZE = 1 << 16
 
 
@@ -114,18 +117,18 @@ def list_interfaces(directory: Path = SOCKET_DIRECTORY) -> list[str]:
     return [name for name in find_sockets(directory) if is_answered(socket_path(name, directory))]
 
 
-def find_sockets(directory: Path = SOCKET_DIRECTORY) -> dict[str, int]:
-    """Inodes of the control sockets by the names of their interfaces, sorted; whether anybody answers is not asked.
+def find_sockets(directory: Path = SOCKET_DIRECTORY) -> dict[str, SocketIdentity]:
+    """The control sockets by the names of their interfaces, sorted; whether anybody answers is not asked.
 
     Raise `ControlError` if we may not look.
     """
     try:
-        inodes = {path.name: _inode(path) for path in sorted(directory.iterdir())}
+        found = {path.name: _identity(path) for path in sorted(directory.iterdir())}
     except FileNotFoundError:
         return {}
     except OSError as error:
         raise _unreachable(str(directory), error) from None
-    return {name.removesuffix(SOCKET_SUFFIX): inode for name, inode in inodes.items() if inode is not None}
+    return {name.removesuffix(SOCKET_SUFFIX): identity for name, identity in found.items() if identity is not None}
 
 
 def request(name: str, text: str, timeout: float = TIMEOUT, directory: Path = SOCKET_DIRECTORY) -> str:
@@ -164,11 +167,11 @@ def _reason(body: str) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
-def _inode(path: Path) -> int | None:
+def _identity(path: Path) -> SocketIdentity | None:
     """None for what is no control socket."""
     with contextlib.suppress(FileNotFoundError):
         if path.name.endswith(SOCKET_SUFFIX) and stat.S_ISSOCK((found := path.lstat()).st_mode):
-            return found.st_ino
+            return found.st_ino, found.st_mtime_ns
     return None
 
 

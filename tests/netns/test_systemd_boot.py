@@ -289,4 +289,7 @@ def test_hooks_that_need_root_work_with_the_example(machine: Machine) -> None:
     machine.type("systemctl start tunnel@wg4")
     assert "PostUp: uid=0(root)" in machine.log("wg4")
     assert machine.type("stat -c %U /var/lib/tunnel").strip() == "tunnel"
+    machine.type("wg set wg4 fwmark 7; tunnel save wg4")
+    assert machine.type("stat -c %U:%G /etc/tunnel/wg4.conf").strip() == "root:tunnel"
+    assert "FwMark" in machine.type("cat /etc/tunnel/wg4.conf")
     machine.type("systemctl stop tunnel@wg4")

@@ -8,6 +8,7 @@ that were there before the path was known, as the MSS of others fits already.
 """
 
 from collections import deque
+from collections.abc import Sequence
 
 from tunnel.offload.segment import Segmenter
 from tunnel.offload.superpacket import make_superpacket
@@ -40,6 +41,10 @@ class OversizedPackets:
         """Those that the device has found by now."""
         for _, slot, length, flag in self._device.take_oversized():
             self._waiting.append((slot, length, flag))
+
+    def add(self, slots: Sequence[memoryview], lengths: Sequence[int]) -> None:
+        """Single packets, complete ones, some of which may fit after all."""
+        self._waiting.extend((slot, length, 0) for slot, length in zip(slots, lengths, strict=True))
 
     def clear(self) -> None:
         """There is nowhere to send them to."""

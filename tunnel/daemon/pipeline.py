@@ -214,19 +214,16 @@ class Pipeline:
         return self._segmenter.segment(frame, self._arena, 0, longest)
 
     def _send_one_by_one(self, frame: memoryview, now: float) -> None:
-        """A superpacket whose packets are too long for the path, and stay as long: they are single packets from now."""
+        """A superpacket whose packets are too long for the path, and stay as long: they are single packets from now.
+
+        They wait for their turn, as what was sealed before may still lie where `Device.send` seals the next.
+        """
         outbounds = self._segmenter.segment(frame, self._arena, self._device.mtu)
         if not isinstance(outbounds, list):
             self._device.count_drop(DropReason.TOO_BIG)  # long extension headers before many small segments
             return
-        slots: list[memoryview] = []
-        lengths: list[int] = []
         for outbound in outbounds:
-            its_slots, its_lengths = outbound.slots()
-            slots += its_slots
-            lengths += its_lengths
-        self._device.send(slots, lengths, now)
-        self._transmit(self._device.take_datagrams())
+            self._oversized.add(*outbound.slots())
         self._send_oversized(now)
 
     def _send_oversized(self, now: float) -> None:

@@ -166,6 +166,19 @@ async def test_of_a_superpacket_that_may_not_be_cut_smaller_what_fits_arrives() 
         assert {told[20] for told in left.packets} == {3}
 
 
+async def test_what_is_sealed_and_waits_for_the_send_buffer_is_not_sealed_over() -> None:
+    async with narrow_session() as (left, right):
+        left.udp.room = 0
+        left.tun.queue(*(PLAIN + packet(number) for number in range(5)))
+        left.tun.queue(superpacket(2 * 1300 + 500, 1300, Flow(protocol=UDP)))
+        await settle()
+        assert left.device._host.burst._end > 0, "where the next would be sealed"
+        left.udp.room = None
+        await settle()
+        assert [len(each) for each in written(right)] == [len(packet(0))] * 5 + [Flow(protocol=UDP).header + 500]
+        assert left.drops() == {"path_too_narrow": 2}
+
+
 async def test_a_superpacket_with_hardly_more_than_headers_in_each_packet_is_one_lost_packet() -> None:
     flow = Flow(version=6, extensions=(60,))
     frame = bytearray(superpacket(60_000 - 1200, 160, flow))

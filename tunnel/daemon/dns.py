@@ -8,6 +8,7 @@ as long as that, and longest where DNS is broken, which may be why the tunnel is
 """
 
 import asyncio
+import errno
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -34,16 +35,22 @@ class SystemDns:
 
     async def __call__(self, name: EndpointName) -> Sequence[Endpoint]:
         """All addresses of the name (A and AAAA) in getaddrinfo's order, RFC 6724. Raise `OSError` if there is none."""
-        async with asyncio.timeout(LOOKUP_TIMEOUT):
-            await self._turns.acquire()
-            answer: asyncio.Future[list[tuple[Any, ...]]] = asyncio.get_running_loop().create_future()
-            thread = Thread(target=self._run, args=(name, answer), name=f"look up {name.host}", daemon=True)
-            try:
-                thread.start()
-            except RuntimeError as error:
-                self._turns.release()
-                raise OSError(str(error)) from None
-            return tuple(_endpoint(address) for *_, address in await answer)
+        try:
+            async with asyncio.timeout(LOOKUP_TIMEOUT):
+                return tuple(_endpoint(address) for *_, address in await self._answer(name))
+        except TimeoutError:
+            raise OSError(errno.ETIMEDOUT, "no answer in time") from None
+
+    async def _answer(self, name: EndpointName) -> list[tuple[Any, ...]]:
+        await self._turns.acquire()
+        answer: asyncio.Future[list[tuple[Any, ...]]] = asyncio.get_running_loop().create_future()
+        thread = Thread(target=self._run, args=(name, answer), name=f"look up {name.host}", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            self._turns.release()
+            raise OSError(str(error)) from None
+        return await answer
 
     def _run(self, name: EndpointName, answer: asyncio.Future[list[tuple[Any, ...]]]) -> None:
         """In the thread."""

@@ -178,7 +178,7 @@ class Enrolment:
             why = "" if endpoints else "no address"
         except OSError as error:
             tell = partial(dialling.failed, name)
-            why = error.strerror or str(error) or "no answer in time"
+            why = error.strerror or str(error)
         if why:
             self._failures.log(logging.WARNING, str(name), f"name not resolved, trying on name={name} why={why}")
         tell(self._clock.now())

@@ -225,7 +225,7 @@ class Resolver:
             addresses = await self._lookup(choice.name)
             why = "no address"
         except OSError as error:
-            addresses, why = (), error.strerror or str(error) or "no answer in time"
+            addresses, why = (), error.strerror or str(error)
         if self._choices.get(peer) is not choice:
             return
         now = self._clock.now()

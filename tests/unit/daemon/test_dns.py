@@ -38,6 +38,19 @@ async def test_a_refusal_is_an_os_error() -> None:
         await SystemDns(refuse)(NAME)
 
 
+async def test_no_answer_is_an_os_error_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tunnel.daemon.dns.LOOKUP_TIMEOUT", 0.01)
+    answered = Event()
+
+    def wait(*_: object, **__: object) -> list[tuple[object, ...]]:
+        answered.wait()
+        return []
+
+    with pytest.raises(OSError, match="no answer in time"):
+        await SystemDns(wait)(NAME)
+    answered.set()
+
+
 async def test_silent_servers_hold_up_only_so_many_questions_until_they_answer() -> None:
     answered, asked = Event(), []
 

@@ -123,6 +123,10 @@ class DataPlane:
         return self._pipeline.is_running
 
     @property
+    def is_link_up(self) -> bool:
+        return self._link_up.is_set()
+
+    @property
     def was_left(self) -> bool:
         """The interface was not removed: somebody keeps it for who comes after us."""
         return self._was_left

@@ -230,6 +230,7 @@ class Service:
         """See from now on that nothing of the interface is missing."""
         control_plane = self._control_plane
         upkeep = Upkeep(self._name, index, self._netlink, lambda: control_plane.config or config, control_plane.routes)
+        upkeep.link_changed(self._data_plane.is_link_up)  # which may be down again already
         control_plane.upkeep = upkeep
         self._named.append(upkeep)
         if config.interface.hooks.pre_up or config.interface.hooks.post_up:

@@ -459,7 +459,7 @@ def test_without_the_capability_a_mark_is_refused_in_one_line(wire: Wire) -> Non
 
 def test_without_the_capability_a_privileged_port_is_refused_in_one_line(wire: Wire) -> None:
     said = run_bounded(wire, "UdpSocket.open(53)")
-    assert said.startswith(f"{errno.EACCES} cannot listen on UDP port 53: not permitted: run as root")
+    assert said.startswith(f"{errno.EACCES} cannot listen on UDP port 53: not permitted: start it as root")
 
 
 def test_without_the_capability_buffers_are_what_the_host_allows(wire: Wire) -> None:

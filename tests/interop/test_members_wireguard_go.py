@@ -20,7 +20,7 @@ from tunnel.keys import PrivateKey, PublicKey
 from tunnel.pki.store import parse_identity_file
 from tunnel.testing.namespaces import Namespace
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.slow]
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ def start_and_die(client: Host, server: Host) -> tuple[()]:
     return ()
 
 
+@pytest.mark.slow
 def test_a_program_that_fails_is_named_with_its_last_words_and_the_next_is_measured() -> None:
     dying = Program("dying", "dying", (), (), start_and_die)
     failed, bare = measure_all([dying, BARE], PING, rounds=1, seconds=1)

@@ -191,6 +191,7 @@ def test_standard_output_is_a_file_too(recorded: Recorded) -> None:
     assert len(list(parse_blocks(done.stdout))) == 3
 
 
+@pytest.mark.slow
 def test_it_ends_with_the_interface(tmp_path: Path) -> None:
     with open_host(tmp_path) as host:
         host.up()

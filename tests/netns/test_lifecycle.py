@@ -89,6 +89,7 @@ def test_after_kill_nine_nothing_but_the_socket_file_is_left_and_up_works(host: 
     assert survey(host.namespace, host.interface) == before
 
 
+@pytest.mark.slow
 def test_a_tunnel_works_again_after_either_side_was_killed(tmp_path: Path) -> None:
     with open_pair(tmp_path) as (left, right):
         ping(left.namespace, right.inner_ipv4)

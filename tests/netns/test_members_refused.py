@@ -235,6 +235,7 @@ def test_a_name_that_is_not_allowed_is_turned_away(strict: Site) -> None:
     turned_away(strict, stranger, "not_allowed", "why=name that is not allowed here: stranger")
 
 
+@pytest.mark.slow
 def test_an_address_that_somebody_has_is_not_given_to_another(strict: Site) -> None:
     certificate = issue(strict.office.keeper(), replace(LAPTOP, name="ok-thief"), os.urandom, NOW)
     thief = forged(strict, "ok-thief", 12, certificate)
@@ -314,6 +315,7 @@ def not_taken(site: Site, gateway: Member, name: str, problem: str, *words: str)
         assert laptop.refusals == {problem: 1}
 
 
+@pytest.mark.slow
 def test_a_gateway_that_is_dialled_by_a_name_that_it_does_not_have_is_not_taken(dialling: Site) -> None:
     gateway = dialling.gateway("gw", 1)
     not_taken(dialling, gateway, "other.example.com", "name_mismatch", "why=certificate for another name")

@@ -130,6 +130,7 @@ def describe(restarts: Sequence[Restart], losses: Sequence[float]) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_gateway_is_restarted_twice_and_only_what_was_in_flight_is_lost(scene: Scene) -> None:
     restart_under_load(scene, [signal.SIGTERM] * 2)
 

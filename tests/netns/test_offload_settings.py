@@ -79,6 +79,7 @@ def test_a_bare_interface_is_told_of_extensions_in_the_background_too(host: Host
     assert "\0--extensions\0off\0" in command
 
 
+@pytest.mark.slow
 def test_hosts_with_opposite_directions_get_along(tmp_path: Path) -> None:
     with open_pair(tmp_path, settings=("Offload = send",)) as (left, right):
         right.tunnel("down", right.interface)

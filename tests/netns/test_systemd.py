@@ -176,6 +176,7 @@ def peer_of(host: Host, directory: Path) -> Iterator[Host]:
         yield peer
 
 
+@pytest.mark.slow
 def test_with_one_capability_it_comes_up_talks_and_leaves_nothing(service: Service, tmp_path: Path) -> None:
     host = service.host
     with peer_of(host, tmp_path) as peer:

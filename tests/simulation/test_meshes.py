@@ -30,6 +30,7 @@ def assert_one_session_each(hosts: list[SimulatedHost]) -> None:
         assert (ours.local_index, ours.remote_index) == (theirs.remote_index, theirs.local_index)
 
 
+@pytest.mark.slow
 def test_fifty_devices_in_a_full_mesh_all_begin_at_once() -> None:
     """1225 sessions, each begun from both sides: every packet arrives and every two agree on one session."""
     network = Network(seed=50)

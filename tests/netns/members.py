@@ -241,7 +241,7 @@ class Member(Numbered):
         def found() -> str:
             return next((line for line in self.log.splitlines() if all(word in line for word in words)), "")
 
-        return eventually(found, f"{self.label} says {' … '.join(words)}; it says:\n{self.log}")
+        return eventually(found, f"{self.label} says {' … '.join(words)}; it says:\n{self.log}", 20)
 
 
 def forward(namespace: Namespace) -> None:
